@@ -1,0 +1,75 @@
+//! Every refusal a client can see, one variant each; the gRPC codes and etcd's exact texts live at the edge.
+
+/// A request that the machine refuses. The display text is for logs; clients get etcd's own text from the edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// A key is required.
+    #[error("key is not provided")]
+    EmptyKey,
+    /// `ignore_value` or `ignore_lease` on a key that does not exist, or a request operation without content.
+    #[error("key not found")]
+    KeyNotFound,
+    /// `ignore_value` together with a value.
+    #[error("value is provided")]
+    ValueProvided,
+    /// `ignore_lease` together with a lease.
+    #[error("lease is provided")]
+    LeaseProvided,
+    /// More operations than `max_txn_ops`.
+    #[error("too many operations in txn request")]
+    TooManyOps,
+    /// A transaction writes one key twice.
+    #[error("duplicate key given in txn request")]
+    DuplicateKey,
+    /// Sort order or target outside their enums.
+    #[error("invalid sort option")]
+    InvalidSortOption,
+    /// The revision is below the compact revision.
+    #[error("required revision has been compacted")]
+    Compacted,
+    /// The revision is above the current one.
+    #[error("required revision is a future revision")]
+    FutureRevision,
+    /// The quota is reached, or a NOSPACE alarm is raised.
+    #[error("database space exceeded")]
+    NoSpace,
+    /// A CORRUPT alarm is raised.
+    #[error("corrupt cluster")]
+    Corrupt,
+    /// The lease does not exist.
+    #[error("requested lease not found")]
+    LeaseNotFound,
+    /// The lease id is taken.
+    #[error("lease already exists")]
+    LeaseExists,
+    /// TTL above 9,000,000,000 s.
+    #[error("too large lease TTL")]
+    LeaseTtlTooLarge,
+    /// The encoded request exceeds `max_request_bytes`.
+    #[error("request is too large")]
+    RequestTooLarge,
+    /// Too many entries are committed and not yet applied, or too many proposals wait.
+    #[error("too many requests")]
+    TooManyRequests,
+    /// No answer within the request timeout.
+    #[error("request timed out")]
+    Timeout,
+    /// The leader was lost while the request waited.
+    #[error("leader changed")]
+    LeaderChanged,
+    /// No leader is known.
+    #[error("no leader")]
+    NoLeader,
+    /// Only the leader can do this.
+    #[error("not leader")]
+    NotLeader,
+    /// The member is stopping.
+    #[error("server stopped")]
+    Stopped,
+    /// The cluster version is not decided yet.
+    #[error("not capable")]
+    NotCapable,
+    /// The member id is unknown.
+    #[error("member not found")]
+    MemberNotFound,
+}

@@ -1,0 +1,13 @@
+//! The deterministic machine behind a kvorum member.
+//!
+//! Everything here is synchronous and pure: time is a number handed in, randomness is a seed handed in, and what has
+//! to happen outside (append to the log, send, reply) is returned as data. The same code runs in production threads
+//! and in the simulator.
+
+pub mod backend;
+pub mod error;
+pub mod log;
+pub mod types;
+
+pub use error::Error;
+pub use types::{ClusterId, Index, LeaseId, MemberId, RequestId, Revision, Term, WatchId};
