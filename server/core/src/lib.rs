@@ -7,6 +7,7 @@
 pub mod backend;
 pub mod error;
 pub mod log;
+pub mod reply;
 pub mod types;
 
 pub use error::Error;

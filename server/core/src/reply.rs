@@ -1,0 +1,51 @@
+//! What the machine answers, before the edge adds cluster id, member id and term to the header.
+
+use bytes::Bytes;
+use kvorum_proto::etcdserverpb as pb;
+
+/// Answer to a range, with the pairs still in their stored encoding so that nobody decodes what it only passes on.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RangeReply {
+    /// Revision of the store when the range was read; goes to the header.
+    pub revision: i64,
+    /// Encoded `mvccpb.KeyValue`s.
+    pub kvs: Vec<Bytes>,
+    /// More keys are in the interval than `limit` let through.
+    pub more: bool,
+    /// Keys in the interval, before limit and revision filters.
+    pub count: i64,
+}
+
+/// Answer to one applied command. Headers hold the revision only.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// To a put.
+    Put(pb::PutResponse),
+    /// To a delete.
+    DeleteRange(pb::DeleteRangeResponse),
+    /// To a transaction.
+    Txn(pb::TxnResponse),
+    /// To a compaction.
+    Compaction(pb::CompactionResponse),
+    /// To a lease grant.
+    LeaseGrant(pb::LeaseGrantResponse),
+    /// To a revoke.
+    LeaseRevoke(pb::LeaseRevokeResponse),
+    /// To an alarm request of any action.
+    Alarm(pb::AlarmResponse),
+    /// To commands that only the cluster itself sends.
+    Done,
+}
+
+/// Answer to `HashKV`. (etcd: server/storage/mvcc/hash.go)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HashKv {
+    /// CRC-32C over bucket name, keys and values.
+    pub hash: u32,
+    /// −1 if the store was never compacted.
+    pub compact_revision: i64,
+    /// Revision that was hashed.
+    pub hash_revision: i64,
+    /// Revision of the store; goes to the header.
+    pub revision: i64,
+}
