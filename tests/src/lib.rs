@@ -1,0 +1,1 @@
+//! What the test suites share: the house rules as a test.
