@@ -1,1 +1,3 @@
-//! What the test suites share: the house rules as a test.
+//! What the test suites share, and the house rules.
+
+pub mod tidy;
