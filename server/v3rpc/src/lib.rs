@@ -1,0 +1,1 @@
+//! etcd's gRPC services and HTTP endpoints on the client port.
