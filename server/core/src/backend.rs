@@ -32,7 +32,8 @@ pub trait Records: Send + Sync {
     ///
     /// # Errors
     /// As `get`.
-    fn scan(&self, from: Revision, to: Revision, limit: usize) -> Result<Vec<Record>, BackendError>;
+    fn scan(&self, from: Revision, to: Revision, limit: usize)
+    -> Result<Vec<Record>, BackendError>;
 }
 
 /// A change to a small table beside the records; kept in the same transaction as the applied index.

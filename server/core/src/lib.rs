@@ -4,11 +4,16 @@
 //! to happen outside (append to the log, send, reply) is returned as data. The same code runs in production threads
 //! and in the simulator.
 
+pub mod alarm;
 pub mod backend;
 pub mod error;
+pub mod lease;
 pub mod log;
+pub mod machine;
+pub mod mvcc;
 pub mod reply;
 pub mod types;
 
 pub use error::Error;
+pub use machine::{Applied, Context, Machine, MachineOptions};
 pub use types::{ClusterId, Index, LeaseId, MemberId, RequestId, Revision, Term, WatchId};

@@ -22,7 +22,10 @@ impl Revision {
     /// A position after every change of transaction `main`.
     #[must_use]
     pub const fn last_of(main: i64) -> Self {
-        Self { main, sub: u32::MAX }
+        Self {
+            main,
+            sub: u32::MAX,
+        }
     }
 }
 

@@ -1,0 +1,369 @@
+//! The replicated state machine: one committed command in, one answer and its events out.
+//!
+//! Applying cannot fail. A refusal is an answer; only a state store that cannot be read ends the process.
+
+use std::collections::BTreeMap;
+
+use kvorum_proto::etcdserverpb as pb;
+use kvorum_proto::kvorumpb::{self, command::Op};
+use prost::Message;
+
+use crate::alarm::{self, Alarms};
+use crate::backend::{BackendError, SideChange};
+use crate::error::Error;
+use crate::lease::Lessor;
+use crate::mvcc::flush::read_meta_number;
+use crate::mvcc::store::META_SCHEDULED_COMPACT;
+use crate::mvcc::{Event, ReadError, Store, Writing};
+use crate::reply::Reply;
+use crate::types::{LeaseId, MemberId, RequestId};
+
+const META_MEMBER: &str = "member/";
+const META_CLUSTER_VERSION: &str = "cluster_version";
+
+/// What all members must agree on, beside the log.
+#[derive(Clone, Copy, Debug)]
+pub struct MachineOptions {
+    /// Logical bytes from which puts are refused; `i64::MAX` for no quota.
+    pub quota_bytes: i64,
+    /// Shorter lease TTLs are raised to this, seconds.
+    pub lease_ttl_min_s: i64,
+}
+
+/// One command was applied.
+#[derive(Debug)]
+pub struct Applied {
+    /// Whom to answer.
+    pub request_id: RequestId,
+    /// Revision of the store after it; goes to the header.
+    pub revision: i64,
+    /// The answer.
+    pub result: Result<Reply, Error>,
+    /// Changes of keys, all of one main revision.
+    pub events: Vec<Event>,
+    /// Set by a compaction: watchers that need older history end, and the store thread has work.
+    pub compacted: Option<i64>,
+}
+
+/// Where a command stands in the log.
+#[derive(Clone, Copy, Debug)]
+pub struct Context {
+    /// Term of the entry.
+    pub term: u64,
+    /// The member's clock, milliseconds; only deadlines of leases on the leader depend on it.
+    pub now_ms: u64,
+}
+
+/// Everything replicated but the keys.
+#[derive(Debug)]
+pub struct Machine {
+    options: MachineOptions,
+    lessor: Lessor,
+    alarms: Alarms,
+    members: BTreeMap<MemberId, pb::Member>,
+    cluster_version: Option<String>,
+}
+
+/// What one command brought about, before it is wrapped up.
+#[derive(Default)]
+struct Effect {
+    events: Vec<Event>,
+    compacted: Option<i64>,
+}
+
+impl Machine {
+    /// An empty machine.
+    #[must_use]
+    pub fn new(options: MachineOptions) -> Self {
+        Self {
+            options,
+            lessor: Lessor::new(options.lease_ttl_min_s),
+            alarms: Alarms::default(),
+            members: BTreeMap::new(),
+            cluster_version: None,
+        }
+    }
+
+    /// The leases.
+    #[must_use]
+    pub fn lessor(&self) -> &Lessor {
+        &self.lessor
+    }
+
+    /// The leases, for the leader's clock.
+    pub fn lessor_mut(&mut self) -> &mut Lessor {
+        &mut self.lessor
+    }
+
+    /// The raised alarms.
+    #[must_use]
+    pub fn alarms(&self) -> &Alarms {
+        &self.alarms
+    }
+
+    /// The members, by id.
+    pub fn members(&self) -> impl Iterator<Item = &pb::Member> {
+        self.members.values()
+    }
+
+    /// The decided cluster version.
+    #[must_use]
+    pub fn cluster_version(&self) -> Option<&str> {
+        self.cluster_version.as_deref()
+    }
+
+    /// The quota, bytes.
+    #[must_use]
+    pub fn quota_bytes(&self) -> i64 {
+        self.options.quota_bytes
+    }
+
+    /// Applies one command.
+    ///
+    /// # Errors
+    /// The state store could not be read: the process must end.
+    pub fn apply(
+        &mut self,
+        store: &mut Store,
+        context: Context,
+        command: &kvorumpb::Command,
+    ) -> Result<Applied, BackendError> {
+        let mut effect = Effect::default();
+        let result = match &command.op {
+            Some(op) => match self.admit(store, op) {
+                Ok(quota) => {
+                    let done = self.run(store, context, op, &mut effect);
+                    // A put that finds the quota used up is applied all the same, and refused: etcd's rule, so that
+                    // all members do alike whatever their quota.
+                    done.and_then(|reply| quota.map(|()| reply).map_err(ReadError::Refused))
+                }
+                Err(refused) => Err(ReadError::Refused(refused)),
+            },
+            None => Ok(Reply::Done),
+        };
+        let result = match result {
+            Ok(reply) => Ok(reply),
+            Err(ReadError::Refused(e)) => Err(e),
+            Err(ReadError::Backend(e)) => return Err(e),
+        };
+        Ok(Applied {
+            request_id: RequestId(command.request_id),
+            revision: store.current(),
+            result,
+            events: effect.events,
+            compacted: effect.compacted,
+        })
+    }
+
+    /// Alarms and quota. The inner result is the quota's verdict, which does not stop the command.
+    fn admit(&self, store: &Store, op: &Op) -> Result<Result<(), Error>, Error> {
+        let guarded = matches!(
+            op,
+            Op::Put(_)
+                | Op::DeleteRange(_)
+                | Op::Txn(_)
+                | Op::Compaction(_)
+                | Op::LeaseGrant(_)
+                | Op::LeaseRevoke(_)
+                | Op::LeaseExpire(_)
+        );
+        if guarded && self.alarms.any(pb::AlarmType::Corrupt) {
+            return Err(Error::Corrupt);
+        }
+        let cost = cost(op);
+        if cost == 0 {
+            return Ok(Ok(()));
+        }
+        if self.alarms.any(pb::AlarmType::Nospace) {
+            return Err(Error::NoSpace);
+        }
+        Ok(self.fits(store, cost))
+    }
+
+    fn fits(&self, store: &Store, cost: i64) -> Result<(), Error> {
+        let size = store.size().total().saturating_add(cost);
+        if size < self.options.quota_bytes {
+            Ok(())
+        } else {
+            Err(Error::NoSpace)
+        }
+    }
+
+    fn run(
+        &mut self,
+        store: &mut Store,
+        context: Context,
+        op: &Op,
+        effect: &mut Effect,
+    ) -> Result<Reply, ReadError> {
+        match op {
+            Op::Put(r) => self.write(store, effect, |w| w.put(r).map(Reply::Put)),
+            Op::DeleteRange(r) => self.write(store, effect, |w| {
+                Ok(Reply::DeleteRange(w.delete_range(r)?))
+            }),
+            Op::Txn(r) => self.write(store, effect, |w| w.txn(r).map(Reply::Txn)),
+            Op::Compaction(r) => compact(store, r, effect),
+            Op::LeaseGrant(r) => self.grant(store, context, r),
+            Op::LeaseRevoke(r) => self.revoke(store, LeaseId(r.id), effect),
+            Op::LeaseExpire(r) => {
+                if r.term == context.term {
+                    self.revoke(store, LeaseId(r.id), effect)
+                } else {
+                    self.lessor.expiry_failed(&[LeaseId(r.id)]);
+                    Ok(Reply::Done)
+                }
+            }
+            Op::LeaseCheckpoint(r) => {
+                for c in &r.checkpoints {
+                    self.lessor
+                        .checkpoint(LeaseId(c.id), c.remaining_ttl)
+                        .map(|s| store.note(s));
+                }
+                Ok(Reply::Done)
+            }
+            Op::Alarm(r) => {
+                let mut changes = Vec::new();
+                let mut response = self.alarms.apply(r, &mut changes);
+                changes.into_iter().for_each(|c| store.note(c));
+                response.header = header(store);
+                Ok(Reply::Alarm(response))
+            }
+            Op::Publish(r) => {
+                self.publish(store, r);
+                Ok(Reply::Done)
+            }
+            Op::ClusterVersion(r) => {
+                store.note(SideChange::MetaPut(
+                    META_CLUSTER_VERSION.into(),
+                    r.version.clone().into_bytes().into(),
+                ));
+                self.cluster_version = Some(r.version.clone());
+                Ok(Reply::Done)
+            }
+        }
+    }
+
+    fn write(
+        &mut self,
+        store: &mut Store,
+        effect: &mut Effect,
+        run: impl FnOnce(&mut Writing<'_>) -> Result<Reply, ReadError>,
+    ) -> Result<Reply, ReadError> {
+        let mut writing = Writing::new(store, &mut self.lessor);
+        let reply = run(&mut writing);
+        effect.events = writing.end();
+        reply
+    }
+
+    fn grant(
+        &mut self,
+        store: &mut Store,
+        context: Context,
+        r: &pb::LeaseGrantRequest,
+    ) -> Result<Reply, ReadError> {
+        let (ttl, change) = self.lessor.grant(LeaseId(r.id), r.ttl, context.now_ms)?;
+        store.note(change);
+        Ok(Reply::LeaseGrant(pb::LeaseGrantResponse {
+            header: header(store),
+            id: r.id,
+            ttl,
+            error: String::new(),
+        }))
+    }
+
+    fn revoke(
+        &mut self,
+        store: &mut Store,
+        id: LeaseId,
+        effect: &mut Effect,
+    ) -> Result<Reply, ReadError> {
+        let (keys, change) = self.lessor.revoke(id)?;
+        store.note(change);
+        self.write(store, effect, |w| {
+            keys.iter().for_each(|k| w.delete_key(k));
+            Ok(Reply::Done)
+        })?;
+        Ok(Reply::LeaseRevoke(pb::LeaseRevokeResponse {
+            header: header(store),
+        }))
+    }
+
+    fn publish(&mut self, store: &mut Store, r: &kvorumpb::PublishMember) {
+        let member = pb::Member {
+            id: r.member_id,
+            name: r.name.clone(),
+            peer_ur_ls: r.peer_urls.clone(),
+            client_ur_ls: r.client_urls.clone(),
+            is_learner: r.is_learner,
+        };
+        let key = format!("{META_MEMBER}{:016x}", r.member_id);
+        store.note(SideChange::MetaPut(key, member.encode_to_vec().into()));
+        self.members.insert(MemberId(r.member_id), member);
+    }
+
+    /// Takes the small tables back from the state store, and hangs the keys of the store on their leases.
+    pub fn restore(&mut self, store: &Store, restored: &crate::backend::Restored) {
+        for (id, lease) in &restored.leases {
+            self.lessor.restore(*id, lease);
+        }
+        for (key, value) in &restored.meta {
+            if key == META_CLUSTER_VERSION {
+                self.cluster_version = String::from_utf8(value.to_vec()).ok();
+            } else if key.starts_with(META_MEMBER) {
+                if let Ok(m) = pb::Member::decode(value.clone()) {
+                    self.members.insert(MemberId(m.id), m);
+                }
+            } else {
+                self.alarms.restore(key);
+            }
+        }
+        for (key, latest) in store.live() {
+            self.lessor.attach(LeaseId(latest.lease), key);
+        }
+    }
+}
+
+/// The compact revision that the state store's meta table tells.
+#[must_use]
+pub fn restored_compact_revision(restored: &crate::backend::Restored) -> Option<i64> {
+    let (_, value) = restored
+        .meta
+        .iter()
+        .find(|(k, _)| k == META_SCHEDULED_COMPACT)?;
+    read_meta_number(value)
+}
+
+fn header(store: &Store) -> Option<pb::ResponseHeader> {
+    Some(pb::ResponseHeader {
+        revision: store.current(),
+        ..Default::default()
+    })
+}
+
+/// What a command may add to the store, bytes; 0 for what is always admitted.
+fn cost(op: &Op) -> i64 {
+    match op {
+        Op::Put(r) => alarm::put_cost(r),
+        Op::Txn(r) => alarm::txn_cost(r),
+        Op::LeaseGrant(_) => alarm::lease_cost(),
+        _ => 0,
+    }
+}
+
+fn compact(
+    store: &mut Store,
+    r: &pb::CompactionRequest,
+    effect: &mut Effect,
+) -> Result<Reply, ReadError> {
+    if r.revision <= store.compacted() {
+        return Err(Error::Compacted.into());
+    }
+    if r.revision > store.current() {
+        return Err(Error::FutureRevision.into());
+    }
+    store.schedule_compaction(r.revision);
+    effect.compacted = Some(r.revision);
+    Ok(Reply::Compaction(pb::CompactionResponse {
+        header: header(store),
+    }))
+}

@@ -1,0 +1,20 @@
+//! Multi-version concurrency control: every change of every key, addressable by revision.
+
+pub mod check;
+pub mod compare;
+pub mod encoding;
+pub mod flush;
+pub mod hash;
+pub mod interval;
+pub mod key_index;
+pub mod range;
+pub mod recent;
+pub mod size;
+pub mod store;
+pub mod txn;
+
+pub use flush::{CompactCursor, FlushPlan};
+pub use interval::Interval;
+pub use range::{ReadError, Reading};
+pub use store::{Event, Store};
+pub use txn::Writing;
