@@ -1,0 +1,105 @@
+//! The command line: which subcommand, and which flags, all as typed.
+
+use std::io;
+
+use clap::{Arg, ArgMatches, Command};
+use clap_complete::{Shell, generate};
+
+use crate::config::{CONFIG, KEYS};
+
+/// What was asked for.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// Run a member with these flags.
+    Serve(Vec<(&'static str, String)>),
+    /// Print the version.
+    Version,
+    /// Print the completions of a shell.
+    Completions(Shell),
+}
+
+const EXIT_CODES: &str = "\
+Every setting is also a variable (KVORUM_DATA_DIR) and a key of the file (data-dir); two of them that \
+disagree are an error.
+
+Exit codes:
+  0  stopped when asked to
+  1  stopped because the disk failed
+  2  a flag, a variable or the configuration file cannot be used
+  3  the data directory cannot be opened
+  4  an address cannot be bound";
+
+/// Reads the command line; prints help or the error and ends the process where clap says so.
+pub(crate) fn parse() -> Request {
+    let matches = command().get_matches();
+    match matches.subcommand() {
+        Some(("version", _)) => Request::Version,
+        Some(("completions", matches)) => {
+            Request::Completions(matches.get_one("shell").copied().unwrap_or(Shell::Bash))
+        }
+        Some((_, matches)) => Request::Serve(flags(matches)),
+        None => Request::Serve(flags(&matches)),
+    }
+}
+
+/// Writes the completions of a shell to standard output.
+pub(crate) fn print_completions(shell: Shell) {
+    generate(shell, &mut command(), "kvorum", &mut io::stdout());
+}
+
+fn command() -> Command {
+    let serve = Command::new("serve").about("Run a member (the default)").after_help(EXIT_CODES);
+    let shell = Arg::new("shell").required(true).value_parser(clap::value_parser!(Shell));
+    with_flags(Command::new("kvorum"))
+        .about("A key-value store with etcd's v3 API in one static binary")
+        .version(env!("CARGO_PKG_VERSION"))
+        .args_conflicts_with_subcommands(true)
+        .subcommand(with_flags(serve))
+        .subcommand(Command::new("version").about("Print the version"))
+        .subcommand(Command::new("completions").about("Print shell completions").arg(shell))
+        .after_help(EXIT_CODES)
+}
+
+fn with_flags(command: Command) -> Command {
+    let args = [&CONFIG].into_iter().chain(KEYS).map(|key| {
+        let help = match key.default {
+            Some(default) => format!("{} [default: {default}]", key.help),
+            None => key.help.to_owned(),
+        };
+        Arg::new(key.name).long(key.name).value_name(key.value).help(help).allow_hyphen_values(true)
+    });
+    command.args(args)
+}
+
+fn flags(matches: &ArgMatches) -> Vec<(&'static str, String)> {
+    [&CONFIG]
+        .into_iter()
+        .chain(KEYS)
+        .filter_map(|key| Some((key.name, matches.get_one::<String>(key.name)?.clone())))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn serve_is_the_default_and_takes_the_same_flags() {
+        for words in [vec!["kvorum", "--name", "a"], vec!["kvorum", "serve", "--name=a"]] {
+            let matches = command().try_get_matches_from(words).expect("parses");
+            let matches = matches.subcommand().map_or(&matches, |(_, inner)| inner);
+            assert_eq!(flags(matches), [("name", "a".to_owned())]);
+        }
+    }
+
+    #[test]
+    fn an_unknown_flag_is_refused_with_the_nearest_one() {
+        let error = command().try_get_matches_from(["kvorum", "--data-dri", "x"]).expect_err("unknown");
+        assert!(error.to_string().contains("--data-dir"), "{error}");
+    }
+}

@@ -1,0 +1,30 @@
+//! From what was typed to what is run: sources, merged values, checked settings. No side effects but reading files.
+
+use std::ffi::OsString;
+
+mod keys;
+mod logging;
+mod problem;
+mod reader;
+mod settings;
+mod sources;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod units;
+mod url;
+
+pub(crate) use keys::{CONFIG, KEYS};
+pub(crate) use logging::{LogFormat, Logging};
+pub(crate) use problem::Problem;
+pub(crate) use settings::{ClientAddress, Settings};
+pub(crate) use url::{ListenUrl, Scheme};
+
+/// Reads all sources and checks them; every problem is reported, not only the first.
+pub(crate) fn read(
+    flags: Vec<(&'static str, String)>,
+    environment: impl Iterator<Item = (OsString, OsString)>,
+) -> Result<Settings, Vec<Problem>> {
+    let merged = sources::merge(flags, environment)?;
+    settings::check(reader::Reader::new(merged))
+}

@@ -1,0 +1,102 @@
+//! The table of settings: each row is at once a flag, a `KVORUM_…` variable and a key of the configuration file.
+
+/// One setting, known by one name everywhere.
+#[derive(Debug)]
+pub(crate) struct Key {
+    /// The name, as flag and as key of the file.
+    pub(crate) name: &'static str,
+    /// What stands for the value in the help text.
+    pub(crate) value: &'static str,
+    /// What it does, one sentence.
+    pub(crate) help: &'static str,
+    /// What holds when no source gives it; `None` where nothing can be assumed.
+    pub(crate) default: Option<&'static str>,
+}
+
+impl Key {
+    /// The environment variable of this key.
+    pub(crate) fn variable(&self) -> String {
+        format!("{VARIABLE_PREFIX}{}", self.name.to_uppercase().replace('-', "_"))
+    }
+}
+
+/// What every variable of ours starts with.
+pub(crate) const VARIABLE_PREFIX: &str = "KVORUM_";
+
+/// The flag that names the configuration file; the only setting that the file itself cannot hold.
+pub(crate) const CONFIG: Key = Key {
+    name: "config",
+    value: "FILE",
+    help: "TOML file with any of the settings below, under the same names",
+    default: None,
+};
+
+macro_rules! keys {
+    ($($constant:ident $name:literal $value:literal $default:expr, $help:literal;)*) => {
+        $(pub(crate) const $constant: &str = $name;)*
+
+        /// Every setting, in the order of the help text.
+        pub(crate) const KEYS: &[Key] =
+            &[$(Key { name: $name, value: $value, help: $help, default: $default }),*];
+    };
+}
+
+keys! {
+    DATA_DIR "data-dir" "DIR" Some(DATA_DIR_DEFAULT),
+        "Directory that holds everything this member stores";
+    NAME "name" "NAME" Some("default"),
+        "Name of this member, as shown in the member list";
+    LISTEN_CLIENT_URLS "listen-client-urls" "URLS" Some("http://127.0.0.1:2379"),
+        "Where clients are served: gRPC, /health, /livez, /readyz, /version, /metrics";
+    ADVERTISE_CLIENT_URLS "advertise-client-urls" "URLS" None,
+        "What the member list tells clients to dial; the bound client addresses if not given";
+    LISTEN_METRICS_URLS "listen-metrics-urls" "URLS" Some("http://127.0.0.1:2381"),
+        "Where /metrics and the health pages are served apart from clients, or `none`";
+    LISTEN_CONSOLE_URL "listen-console-url" "URL" Some("http://127.0.0.1:2382"),
+        "Where the console is served, or `none`";
+    CERT_FILE "cert-file" "FILE" None,
+        "PEM certificate chain for https:// client and metrics URLs";
+    KEY_FILE "key-file" "FILE" None,
+        "PEM private key that belongs to the certificate";
+    TRUSTED_CA_FILE "trusted-ca-file" "FILE" None,
+        "PEM certificates; https:// clients must then show a certificate signed by one of them";
+    INITIAL_CLUSTER_TOKEN "initial-cluster-token" "TOKEN" Some("etcd-cluster"),
+        "Goes into the cluster and member ids when the data directory is made";
+    QUOTA_BACKEND_BYTES "quota-backend-bytes" "BYTES" Some("2GiB"),
+        "Size of the store from which writes are refused";
+    MAX_TXN_OPS "max-txn-ops" "N" Some("128"),
+        "Operations that one transaction may hold";
+    MAX_REQUEST_BYTES "max-request-bytes" "BYTES" Some("1536KiB"),
+        "Size of the largest request";
+    MAX_CONCURRENT_STREAMS "max-concurrent-streams" "N" Some("4294967295"),
+        "Requests and streams that one connection may have open";
+    HEARTBEAT_INTERVAL "heartbeat-interval" "DURATION" Some("100ms"),
+        "Time between two heartbeats of a leader";
+    ELECTION_TIMEOUT "election-timeout" "DURATION" Some("1000ms"),
+        "Silence of the leader after which a member campaigns";
+    WATCH_PROGRESS_NOTIFY_INTERVAL "watch-progress-notify-interval" "DURATION" Some("10m"),
+        "Time between two progress notices of an idle watch";
+    IO_THREADS "io-threads" "N" None,
+        "Threads that serve clients; from the number of processors if not given";
+    LOG_LEVEL "log-level" "LEVEL" Some("info"),
+        "debug, info, warn or error";
+    LOG_FORMAT "log-format" "FORMAT" Some("json"),
+        "json or text";
+}
+
+/// Where a packaged service keeps its data.
+pub(crate) const DATA_DIR_DEFAULT: &str = "/var/lib/kvorum";
+
+/// The row of a name.
+pub(crate) fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+/// The candidate that a mistyped name most resembles, if any does.
+pub(crate) fn nearest<'a>(typed: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|name| (strsim::jaro_winkler(typed, name), name))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
+}

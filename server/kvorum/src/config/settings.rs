@@ -1,0 +1,310 @@
+//! What the server will do, fully checked: nothing after this stage looks at a flag again.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+
+use super::keys;
+use super::logging::{self, Logging};
+use super::problem::Problem;
+use super::reader::Reader;
+use super::tls;
+use super::units;
+use super::url::{ListenUrl, Scheme};
+
+/// Everything that was decided before the start.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// Where this member keeps its files.
+    pub(crate) data_dir: PathBuf,
+    /// Its name.
+    pub(crate) name: String,
+    /// Goes into the ids.
+    pub(crate) cluster_token: String,
+    /// What is bound.
+    pub(crate) listen: Listen,
+    /// What clients are told to dial; empty for the bound addresses.
+    pub(crate) advertise_client_urls: Vec<String>,
+    /// For every `https://` URL.
+    pub(crate) tls: Option<Arc<ServerConfig>>,
+    /// Sizes and counts.
+    pub(crate) limits: Limits,
+    /// Timers.
+    pub(crate) timing: Timing,
+    /// Threads that serve clients.
+    pub(crate) io_threads: usize,
+    /// What is logged, and how.
+    pub(crate) logging: Logging,
+}
+
+/// The addresses of all listeners.
+#[derive(Clone, Debug)]
+pub(crate) struct Listen {
+    /// Clients; one entry per address, whatever schemes share it.
+    pub(crate) clients: Vec<ClientAddress>,
+    /// Metrics and health.
+    pub(crate) metrics: Vec<ListenUrl>,
+    /// The console.
+    pub(crate) console: Option<ListenUrl>,
+}
+
+/// An address that clients reach, and what may be spoken on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ClientAddress {
+    /// Where.
+    pub(crate) address: SocketAddr,
+    /// Plain text is welcome.
+    pub(crate) plain: bool,
+    /// TLS is welcome.
+    pub(crate) tls: bool,
+}
+
+/// Sizes and counts that requests are held to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// Logical size of the store from which writes are refused.
+    pub(crate) quota_backend_bytes: u64,
+    /// Operations in one transaction.
+    pub(crate) max_txn_ops: usize,
+    /// Size of one request.
+    pub(crate) max_request_bytes: usize,
+    /// Streams in one connection.
+    pub(crate) max_concurrent_streams: u32,
+}
+
+/// Timers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Timing {
+    /// Between heartbeats.
+    pub(crate) heartbeat_interval: Duration,
+    /// Until a silent leader is doubted.
+    pub(crate) election_timeout: Duration,
+    /// Between progress notices of an idle watch.
+    pub(crate) watch_progress_notify_interval: Duration,
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const MIB: u64 = 1 << 20;
+
+/// Checks everything that was given; all problems are reported, not only the first.
+pub(super) fn check(mut reader: Reader) -> Result<Settings, Vec<Problem>> {
+    match settings(&mut reader) {
+        Some(settings) if reader.problems.is_empty() => Ok(settings),
+        _ => Err(reader.problems),
+    }
+}
+
+fn settings(reader: &mut Reader) -> Option<Settings> {
+    let data_dir = data_dir(reader);
+    let name = reader.word(keys::NAME);
+    let cluster_token = reader.word(keys::INITIAL_CLUSTER_TOKEN);
+    let listen = listen(reader);
+    let advertise_client_urls = reader.advertise_urls(keys::ADVERTISE_CLIENT_URLS);
+    let tls = tls_config(reader, listen.as_ref());
+    let limits = limits(reader);
+    let timing = timing(reader);
+    let io_threads = match reader.is_given(keys::IO_THREADS) {
+        true => reader.count(keys::IO_THREADS, 1, 256),
+        false => Some(default_io_threads()),
+    };
+    let logging = logging::read(reader);
+    let listen = listen?;
+    check_advertised(reader, &listen);
+    Some(Settings {
+        data_dir: data_dir?,
+        name: name?,
+        cluster_token: cluster_token?,
+        listen,
+        advertise_client_urls: advertise_client_urls?,
+        tls,
+        limits: limits?,
+        timing: timing?,
+        io_threads: usize::try_from(io_threads?).ok()?,
+        logging: logging?,
+    })
+}
+
+/// Half of the processors, but two from two on: apply and log have threads of their own.
+fn default_io_threads() -> u64 {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    match processors {
+        1 => 1,
+        2..=4 => 2,
+        more => (more / 2) as u64,
+    }
+}
+
+fn data_dir(reader: &mut Reader) -> Option<PathBuf> {
+    let path = reader.path(keys::DATA_DIR)?;
+    if !reader.is_given(keys::DATA_DIR) && !can_be_written(&path) {
+        reader.refuse(
+            keys::DATA_DIR,
+            "this user may not write there: give a directory with --data-dir, or run as the \
+             service that owns it",
+        );
+        return None;
+    }
+    Some(path)
+}
+
+fn can_be_written(path: &Path) -> bool {
+    let writable = |path: &Path| rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok();
+    match path.exists() {
+        true => writable(path),
+        false => path.parent().is_some_and(writable),
+    }
+}
+
+fn listen(reader: &mut Reader) -> Option<Listen> {
+    let clients = reader.listen_urls(keys::LISTEN_CLIENT_URLS);
+    let metrics = reader.listen_urls_or_none(keys::LISTEN_METRICS_URLS);
+    let console = reader.listen_urls_or_none(keys::LISTEN_CONSOLE_URL);
+    if let Some(&[url, ..]) = console.as_deref() {
+        check_console(reader, url, console.as_deref().map_or(0, <[_]>::len));
+    }
+    let (clients, metrics, console) = (clients?, metrics?, console?);
+    if clients.is_empty() {
+        reader.refuse(keys::LISTEN_CLIENT_URLS, "no URL: a member without clients is of no use");
+    }
+    let all = [
+        (keys::LISTEN_CLIENT_URLS, clients.as_slice()),
+        (keys::LISTEN_METRICS_URLS, metrics.as_slice()),
+        (keys::LISTEN_CONSOLE_URL, console.as_slice()),
+    ];
+    check_collisions(reader, &all);
+    Some(Listen { clients: by_address(&clients), metrics, console: console.first().copied() })
+}
+
+/// The console has no login yet, and it speaks plain HTTP: it must not be reachable from elsewhere.
+fn check_console(reader: &mut Reader, url: ListenUrl, count: usize) {
+    let key = keys::LISTEN_CONSOLE_URL;
+    if count > 1 {
+        reader.refuse(key, "one URL only");
+    } else if url.scheme == Scheme::Https {
+        reader.refuse(key, "the console does not speak TLS yet: use http:// on a loopback address");
+    } else if !url.address.ip().is_loopback() {
+        let port = url.address.port();
+        reader.refuse(
+            key,
+            &format!(
+                "the console has no login yet and must not be reachable from other machines: use \
+                 http://127.0.0.1:{port}, and from elsewhere `ssh -L {port}:127.0.0.1:{port}`"
+            ),
+        );
+    }
+}
+
+fn check_collisions(reader: &mut Reader, all: &[(&'static str, &[ListenUrl])]) {
+    let urls: Vec<_> = all.iter().flat_map(|(key, urls)| urls.iter().map(|url| (*key, *url))).collect();
+    for (at, (key, url)) in urls.iter().enumerate() {
+        for (other_key, other) in urls.iter().skip(at + 1) {
+            let shared_by_schemes = key == other_key
+                && *key == keys::LISTEN_CLIENT_URLS
+                && url.address == other.address
+                && url.scheme != other.scheme;
+            if url.collides_with(other) && !shared_by_schemes {
+                reader.problems.push(Problem::new(format!(
+                    "{key} and {other_key}: {url} and {other} need the same port: give one of them \
+                     another"
+                )));
+            }
+        }
+    }
+}
+
+fn by_address(urls: &[ListenUrl]) -> Vec<ClientAddress> {
+    let mut grouped: Vec<ClientAddress> = Vec::new();
+    for url in urls {
+        let tls = url.scheme == Scheme::Https;
+        match grouped.iter_mut().find(|known| known.address == url.address) {
+            Some(known) => {
+                known.plain |= !tls;
+                known.tls |= tls;
+            }
+            None => grouped.push(ClientAddress { address: url.address, plain: !tls, tls }),
+        }
+    }
+    grouped
+}
+
+/// Without advertised URLs the bound addresses are told to clients, and "all addresses" is none of them.
+fn check_advertised(reader: &mut Reader, listen: &Listen) {
+    let everywhere = listen.clients.iter().any(|client| client.address.ip().is_unspecified());
+    if everywhere && !reader.is_given(keys::ADVERTISE_CLIENT_URLS) {
+        reader.refuse(
+            keys::LISTEN_CLIENT_URLS,
+            "clients must be told an address they can dial: add --advertise-client-urls",
+        );
+    }
+}
+
+fn tls_config(reader: &mut Reader, listen: Option<&Listen>) -> Option<Arc<ServerConfig>> {
+    let cert = reader.optional_path(keys::CERT_FILE);
+    let key = reader.optional_path(keys::KEY_FILE);
+    let trusted_ca = reader.optional_path(keys::TRUSTED_CA_FILE);
+    let wanted = listen.is_some_and(|listen| {
+        listen.clients.iter().any(|client| client.tls)
+            || listen.metrics.iter().any(|url| url.scheme == Scheme::Https)
+    });
+    let missing = match (&cert, &key) {
+        (Some(cert), Some(key)) => {
+            let files = tls::Files { cert, key, trusted_ca: trusted_ca.as_deref() };
+            return match tls::load(files) {
+                Ok(config) => Some(config),
+                Err(refused) => {
+                    reader.refuse(refused.key, &refused.reason);
+                    None
+                }
+            };
+        }
+        (Some(_), None) => "key-file: missing: cert-file needs it",
+        (None, Some(_)) => "cert-file: missing: key-file needs it",
+        (None, None) if wanted => "cert-file, key-file: missing: an https:// URL needs both",
+        (None, None) if trusted_ca.is_some() => {
+            "cert-file, key-file: missing: trusted-ca-file is of use only with both"
+        }
+        (None, None) => return None,
+    };
+    reader.problems.push(Problem::new(missing));
+    None
+}
+
+fn limits(reader: &mut Reader) -> Option<Limits> {
+    let quota = reader.bytes(keys::QUOTA_BACKEND_BYTES, 16 << 10, 1 << 50);
+    let ops = reader.count(keys::MAX_TXN_OPS, 1, 100_000);
+    let request = reader.bytes(keys::MAX_REQUEST_BYTES, 1 << 10, 64 * MIB);
+    let streams = reader.count(keys::MAX_CONCURRENT_STREAMS, 1, u64::from(u32::MAX));
+    Some(Limits {
+        quota_backend_bytes: quota?,
+        max_txn_ops: usize::try_from(ops?).ok()?,
+        max_request_bytes: usize::try_from(request?).ok()?,
+        max_concurrent_streams: u32::try_from(streams?).ok()?,
+    })
+}
+
+fn timing(reader: &mut Reader) -> Option<Timing> {
+    let heartbeat = reader.duration(keys::HEARTBEAT_INTERVAL, SECOND / 1000, 10 * SECOND);
+    let election = reader.duration(keys::ELECTION_TIMEOUT, SECOND / 100, 50 * SECOND);
+    let progress =
+        reader.duration(keys::WATCH_PROGRESS_NOTIFY_INTERVAL, SECOND / 10, 24 * 3600 * SECOND);
+    let (heartbeat, election) = (heartbeat?, election?);
+    if election <= heartbeat * 5 {
+        let beat = units::show_duration(heartbeat);
+        let floor = units::show_duration(heartbeat * 5);
+        reader.refuse(
+            keys::ELECTION_TIMEOUT,
+            &format!(
+                "must be more than five times heartbeat-interval ({beat}), or one late heartbeat \
+                 costs the leader its place: use more than {floor}"
+            ),
+        );
+    }
+    Some(Timing {
+        heartbeat_interval: heartbeat,
+        election_timeout: election,
+        watch_progress_notify_interval: progress?,
+    })
+}

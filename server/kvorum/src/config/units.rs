@@ -1,0 +1,71 @@
+//! Reads durations and sizes, which carry their unit in the text.
+
+use std::time::Duration;
+
+/// A duration such as `100ms`, `5s`, `10m` or `1h`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = split(text)?;
+    let scale_ms = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "" => return Err(format!("a unit is missing: write {number}ms or {number}s")),
+        other => return Err(format!("unknown unit {other:?}: use ms, s, m or h")),
+    };
+    number
+        .checked_mul(scale_ms)
+        .map(Duration::from_millis)
+        .ok_or_else(|| "longer than can be counted".to_owned())
+}
+
+/// A number of bytes, plain or with `KiB`, `MiB`, `GiB` or `TiB`.
+pub(crate) fn bytes(text: &str) -> Result<u64, String> {
+    let (number, unit) = split(text)?;
+    let shift = match unit {
+        "" | "B" => 0,
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        "TiB" => 40,
+        other => {
+            return Err(format!("unknown unit {other:?}: use KiB, MiB, GiB or TiB, or plain bytes"));
+        }
+    };
+    number.checked_mul(1 << shift).ok_or_else(|| "larger than can be counted".to_owned())
+}
+
+/// A duration as it would be written.
+pub(crate) fn show_duration(value: Duration) -> String {
+    let ms = value.as_millis();
+    match ms {
+        0 => "0ms".to_owned(),
+        _ if ms % 3_600_000 == 0 => format!("{}h", ms / 3_600_000),
+        _ if ms % 60_000 == 0 => format!("{}m", ms / 60_000),
+        _ if ms % 1000 == 0 => format!("{}s", ms / 1000),
+        _ => format!("{ms}ms"),
+    }
+}
+
+/// A size as it would be written.
+pub(crate) fn show_bytes(value: u64) -> String {
+    for (shift, unit) in [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")] {
+        if value >> shift > 0 && value.trailing_zeros() >= shift {
+            return format!("{}{unit}", value >> shift);
+        }
+    }
+    value.to_string()
+}
+
+fn split(text: &str) -> Result<(u64, &str), String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    if text.starts_with('-') {
+        return Err("must not be negative".to_owned());
+    }
+    if number.is_empty() || unit.starts_with('.') {
+        return Err("not a whole number".to_owned());
+    }
+    let number = number.parse().map_err(|_| "larger than can be counted".to_owned())?;
+    Ok((number, unit))
+}
