@@ -1,0 +1,492 @@
+//! The state store: every revision, the leases and the small tables of the machine, in one redb file.
+//!
+//! One flush is one transaction: it appends the records of a span of the log and stores the applied index of its last
+//! entry beside them, so a crash leaves both or neither. redb verifies the checksums of its pages only when it
+//! repairs, so every value carries a checksum of its own, over its key too, and each read verifies it.
+//!
+//! Only appends by cursor, inserts, removals and ranges are used; commits are two-phase with the allocator state saved,
+//! so that opening after a crash needs no walk over the file.
+
+mod backend;
+mod codec;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Display;
+use std::ops::Bound;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kvorum_core::backend::{BackendError, FlushMark, Record, Records, Restored, SideChange};
+use kvorum_core::types::{Index, LeaseId, Revision, Term};
+use redb::{
+    Builder, Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable,
+    TableDefinition, TableHandle, WriteTransaction,
+};
+
+use crate::disk::{Disk, OpenMode};
+use crate::error::{OpenError, StorageError};
+use backend::{DiskBackend, describe_open, describe_storage};
+use codec::RevisionKey;
+
+/// The version that this build writes, and the newest it reads.
+const FORMAT: u64 = 1;
+
+const FILE: &str = "state.redb";
+/// The file while it is being made: it gets its name only when it is complete.
+const NEW_FILE: &str = "state.redb.new";
+
+const RECORDS: TableDefinition<RevisionKey, &[u8]> = TableDefinition::new("records");
+const LEASES: TableDefinition<i64, &[u8]> = TableDefinition::new("leases");
+const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+/// What the store knows about itself: format version, applied index, its term.
+const MARKS: TableDefinition<&str, u64> = TableDefinition::new("marks");
+
+const MARK_FORMAT: &str = "format";
+const MARK_APPLIED: &str = "applied";
+const MARK_TERM: &str = "term";
+
+/// How a store is opened.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreOptions {
+    /// Memory for pages, clean and dirty together. Fixed until the store is opened again.
+    pub cache_bytes: usize,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            cache_bytes: 64 << 20,
+        }
+    }
+}
+
+/// What one flush wrote.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlushStats {
+    /// Records appended.
+    pub records: u64,
+    /// Bytes of keys and values appended, without the tree around them.
+    pub bytes: u64,
+}
+
+/// The store. Reads take a shared reference and never wait for the writer; writes must come from one thread.
+#[derive(Debug)]
+pub struct StateStore {
+    db: Database,
+    file: Arc<dyn crate::disk::DiskFile>,
+    path: PathBuf,
+}
+
+impl StateStore {
+    /// Opens the store in `disk`, or makes an empty one there.
+    ///
+    /// # Errors
+    /// The disk failed, or the file is damaged, not ours or newer than this build.
+    pub fn open(disk: Arc<dyn Disk>, options: StoreOptions) -> Result<(Self, Restored), OpenError> {
+        let path = disk.path(FILE);
+        let failed = |op, e| StorageError::io(&path, op, e);
+        if !disk.exists(FILE).map_err(|e| failed("look for", e))? {
+            create(&*disk, options)?;
+        }
+        let file = disk
+            .open(FILE, OpenMode::Existing)
+            .map_err(|e| failed("open", e))?;
+        if file
+            .is_empty()
+            .map_err(|e| failed("read the length of", e))?
+        {
+            return Err(StorageError::corrupt(
+                &path,
+                0,
+                "the file is empty: its content was lost",
+            ));
+        }
+        let db = builder(options)
+            .create_with_backend(DiskBackend::new(file.clone()))
+            .map_err(|e| describe_open(&path, e))?;
+        let store = Self { db, file, path };
+        let restored = store.restore()?;
+        Ok((store, restored))
+    }
+
+    /// Makes durable, in one transaction: the records, the side changes and the applied index. Records must come in
+    /// revision order and behind every record in the store.
+    ///
+    /// # Errors
+    /// `Order` if they do not; the disk's. Nothing of a failed flush remains.
+    pub fn flush(
+        &self,
+        records: impl Iterator<Item = Record>,
+        mark: &FlushMark,
+    ) -> Result<FlushStats, StorageError> {
+        let txn = self.begin_write(Durability::Immediate)?;
+        let stats = self.append_records(&txn, records)?;
+        self.change_sides(&txn, &mark.side)?;
+        self.move_marks(&txn, mark)?;
+        txn.commit().map_err(|e| self.failed("commit", e.into()))?;
+        Ok(stats)
+    }
+
+    /// Removes records that compaction no longer needs; unknown ones are skipped.
+    ///
+    /// Not durable by itself: the next flush carries it. A crash in between brings the records back, which is harmless as
+    /// long as the mark that says "compacted up to here" is part of that next flush or a later one: the machine
+    /// then compacts again. Give at most some thousand at a time, since a flush waits for the writer's place.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn remove(&self, revisions: &[Revision]) -> Result<(), StorageError> {
+        let txn = self.begin_write(Durability::None)?;
+        {
+            let mut table = txn
+                .open_table(RECORDS)
+                .map_err(|e| self.failed("open", e.into()))?;
+            for revision in revisions {
+                table
+                    .remove(revision)
+                    .map_err(|e| self.storage("remove", e))?;
+            }
+        }
+        txn.commit().map_err(|e| self.failed("commit", e.into()))
+    }
+
+    /// Shows every record in revision order, without copying: revision, tombstone, encoded `KeyValue`.
+    ///
+    /// # Errors
+    /// The disk failed, or a checksum does not match.
+    pub fn scan_all(&self, mut f: impl FnMut(Revision, bool, &[u8])) -> Result<(), StorageError> {
+        let txn = self.begin_read()?;
+        let table = txn
+            .open_table(RECORDS)
+            .map_err(|e| self.failed("open", e.into()))?;
+        let range = table
+            .range::<Revision>(..)
+            .map_err(|e| self.storage("read", e))?;
+        for item in range {
+            let (key, value) = item.map_err(|e| self.storage("read", e))?;
+            let (revision, value) = (key.value(), value.value());
+            let (tombstone, kv) = self.open_record(revision, value)?;
+            f(revision, tombstone, kv);
+        }
+        Ok(())
+    }
+
+    /// The record at `revision`; see `Records::get`.
+    ///
+    /// # Errors
+    /// The disk failed, or the checksum does not match.
+    pub fn record(&self, revision: Revision) -> Result<Option<Record>, StorageError> {
+        let txn = self.begin_read()?;
+        let table = txn
+            .open_table(RECORDS)
+            .map_err(|e| self.failed("open", e.into()))?;
+        let value = table.get(&revision).map_err(|e| self.storage("read", e))?;
+        value
+            .map(|value| self.copy_record(revision, value.value()))
+            .transpose()
+    }
+
+    /// Up to `limit` records with `from <= revision <= to`; see `Records::scan`.
+    ///
+    /// # Errors
+    /// As `record`.
+    pub fn records(
+        &self,
+        from: Revision,
+        to: Revision,
+        limit: usize,
+    ) -> Result<Vec<Record>, StorageError> {
+        if from > to {
+            return Ok(Vec::new());
+        }
+        let txn = self.begin_read()?;
+        let table = txn
+            .open_table(RECORDS)
+            .map_err(|e| self.failed("open", e.into()))?;
+        let range = table
+            .range(from..=to)
+            .map_err(|e| self.storage("read", e))?;
+        range
+            .take(limit)
+            .map(|item| {
+                let (key, value) = item.map_err(|e| self.storage("read", e))?;
+                self.copy_record(key.value(), value.value())
+            })
+            .collect()
+    }
+
+    /// The length of the file: what it takes on disk, not what quotas count.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn file_bytes(&self) -> Result<u64, StorageError> {
+        self.file
+            .len()
+            .map_err(|e| StorageError::io(&self.path, "read the length of", e))
+    }
+
+    fn restore(&self) -> Result<Restored, StorageError> {
+        let txn = self.begin_read()?;
+        self.check_format(&txn)?;
+        let marks = txn
+            .open_table(MARKS)
+            .map_err(|e| self.failed("open", e.into()))?;
+        let mark = |name| -> Result<u64, StorageError> {
+            let value = marks.get(name).map_err(|e| self.storage("read", e))?;
+            Ok(value.map_or(0, |v| v.value()))
+        };
+        let mut restored = Restored {
+            applied: Index(mark(MARK_APPLIED)?),
+            term: Term(mark(MARK_TERM)?),
+            ..Restored::default()
+        };
+        let leases = txn
+            .open_table(LEASES)
+            .map_err(|e| self.failed("open", e.into()))?;
+        for item in leases.iter().map_err(|e| self.storage("read", e))? {
+            let (key, value) = item.map_err(|e| self.storage("read", e))?;
+            let id = key.value();
+            let bytes =
+                self.open_side(&id.to_be_bytes(), value.value(), || format!("lease {id:x}"))?;
+            restored.leases.push((LeaseId(id), bytes));
+        }
+        let meta = txn
+            .open_table(META)
+            .map_err(|e| self.failed("open", e.into()))?;
+        for item in meta.iter().map_err(|e| self.storage("read", e))? {
+            let (key, value) = item.map_err(|e| self.storage("read", e))?;
+            let name = key.value();
+            let bytes =
+                self.open_side(name.as_bytes(), value.value(), || format!("meta {name:?}"))?;
+            restored.meta.push((name.to_owned(), bytes));
+        }
+        Ok(restored)
+    }
+
+    fn check_format(&self, txn: &ReadTransaction) -> Result<(), StorageError> {
+        let mut tables = txn.list_tables().map_err(|e| self.storage("read", e))?;
+        let foreign = || StorageError::Corrupt {
+            file: self.path.clone(),
+            offset: None,
+            what: "this is a redb file, but not a kvorum state store".into(),
+            action: "move it away, or use another --data-dir",
+        };
+        if !tables.any(|t| t.name() == MARKS.name()) {
+            return Err(foreign());
+        }
+        let marks = txn.open_table(MARKS).map_err(|_| foreign())?;
+        let format = marks
+            .get(MARK_FORMAT)
+            .map_err(|e| self.storage("read", e))?;
+        match format.map(|f| f.value()) {
+            Some(FORMAT) => Ok(()),
+            Some(found) if found > FORMAT => Err(StorageError::Newer {
+                file: self.path.clone(),
+                found: u32::try_from(found).unwrap_or(u32::MAX),
+                known: u32::try_from(FORMAT).unwrap_or(u32::MAX),
+            }),
+            _ => Err(foreign()),
+        }
+    }
+
+    fn begin_read(&self) -> Result<ReadTransaction, StorageError> {
+        self.db
+            .begin_read()
+            .map_err(|e| self.failed("begin to read", e.into()))
+    }
+
+    fn begin_write(&self, durability: Durability) -> Result<WriteTransaction, StorageError> {
+        begin_write(&self.db, durability).map_err(|e| self.failed("begin to write", e))
+    }
+
+    fn append_records(
+        &self,
+        txn: &WriteTransaction,
+        records: impl Iterator<Item = Record>,
+    ) -> Result<FlushStats, StorageError> {
+        let mut stats = FlushStats::default();
+        let mut table = txn
+            .open_table(RECORDS)
+            .map_err(|e| self.failed("open", e.into()))?;
+        let end = Bound::<Revision>::Unbounded;
+        let mut cursor = table
+            .upper_bound_mut(end)
+            .map_err(|e| self.storage("read", e))?;
+        let mut value = Vec::new();
+        for record in records {
+            codec::seal_record(&mut value, record.revision, record.tombstone, &record.kv);
+            cursor
+                .insert_before(record.revision, value.as_slice())
+                .map_err(|e| match e {
+                    redb::CursorError::Storage(e) => self.storage("write", e),
+                    _ => StorageError::Order(format!(
+                        "revision {}.{} does not come after the last one stored",
+                        record.revision.main, record.revision.sub
+                    )),
+                })?;
+            stats.records += 1;
+            stats.bytes += (codec::KEY_LEN + value.len()) as u64;
+        }
+        cursor.close().map_err(|e| self.storage("write", e))?;
+        Ok(stats)
+    }
+
+    fn change_sides(
+        &self,
+        txn: &WriteTransaction,
+        changes: &[SideChange],
+    ) -> Result<(), StorageError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let write = |e| self.storage("write", e);
+        let mut leases = txn
+            .open_table(LEASES)
+            .map_err(|e| self.failed("open", e.into()))?;
+        let mut meta = txn
+            .open_table(META)
+            .map_err(|e| self.failed("open", e.into()))?;
+        let mut value = Vec::new();
+        for change in changes {
+            match change {
+                SideChange::LeasePut(id, lease) => {
+                    codec::seal_side(&mut value, &id.0.to_be_bytes(), lease);
+                    leases.insert(id.0, value.as_slice()).map_err(write)?;
+                }
+                SideChange::LeaseDelete(id) => {
+                    leases.remove(id.0).map_err(write)?;
+                }
+                SideChange::MetaPut(name, bytes) => {
+                    codec::seal_side(&mut value, name.as_bytes(), bytes);
+                    meta.insert(name.as_str(), value.as_slice())
+                        .map_err(write)?;
+                }
+                SideChange::MetaDelete(name) => {
+                    meta.remove(name.as_str()).map_err(write)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn move_marks(&self, txn: &WriteTransaction, mark: &FlushMark) -> Result<(), StorageError> {
+        let write = |e| self.storage("write", e);
+        let mut marks = txn
+            .open_table(MARKS)
+            .map_err(|e| self.failed("open", e.into()))?;
+        let before = marks.insert(MARK_APPLIED, mark.applied.0).map_err(write)?;
+        if let Some(before) = before.map(|b| b.value()).filter(|b| *b > mark.applied.0) {
+            let what = format!("applied index {} after {before}", mark.applied);
+            return Err(StorageError::Order(what));
+        }
+        marks.insert(MARK_TERM, mark.term.0).map_err(write)?;
+        Ok(())
+    }
+
+    fn open_record<'a>(
+        &self,
+        revision: Revision,
+        value: &'a [u8],
+    ) -> Result<(bool, &'a [u8]), StorageError> {
+        codec::open_record(revision, value).ok_or_else(|| {
+            self.bad_checksum(&format!(
+                "the record of revision {}.{}",
+                revision.main, revision.sub
+            ))
+        })
+    }
+
+    fn copy_record(&self, revision: Revision, value: &[u8]) -> Result<Record, StorageError> {
+        let (tombstone, kv) = self.open_record(revision, value)?;
+        Ok(Record {
+            revision,
+            tombstone,
+            kv: Bytes::copy_from_slice(kv),
+        })
+    }
+
+    fn open_side(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        name: impl FnOnce() -> String,
+    ) -> Result<Bytes, StorageError> {
+        let bytes = codec::open_side(key, value).map(Bytes::copy_from_slice);
+        bytes.ok_or_else(|| self.bad_checksum(&name()))
+    }
+
+    fn bad_checksum(&self, what: &dyn Display) -> StorageError {
+        StorageError::damaged(&self.path, format!("the checksum of {what} is wrong"))
+    }
+
+    fn failed(&self, op: &'static str, error: redb::Error) -> StorageError {
+        backend::describe(&self.path, op, error)
+    }
+
+    fn storage(&self, op: &'static str, error: redb::StorageError) -> StorageError {
+        describe_storage(&self.path, op, error)
+    }
+}
+
+impl Records for StateStore {
+    fn get(&self, revision: Revision) -> Result<Option<Record>, BackendError> {
+        Ok(self.record(revision)?)
+    }
+
+    fn scan(
+        &self,
+        from: Revision,
+        to: Revision,
+        limit: usize,
+    ) -> Result<Vec<Record>, BackendError> {
+        Ok(self.records(from, to, limit)?)
+    }
+}
+
+fn builder(options: StoreOptions) -> Builder {
+    let mut builder = Builder::new();
+    builder.set_cache_size(options.cache_bytes);
+    builder
+}
+
+fn begin_write(db: &Database, durability: Durability) -> Result<WriteTransaction, redb::Error> {
+    let mut txn = db.begin_write()?;
+    txn.set_durability(durability)?;
+    txn.set_two_phase_commit(true);
+    txn.set_quick_repair(true);
+    Ok(txn)
+}
+
+/// Makes an empty store under another name first: a crash here leaves either none or a complete one.
+fn create(disk: &dyn Disk, options: StoreOptions) -> Result<(), StorageError> {
+    let path = disk.path(NEW_FILE);
+    let failed = |op, e| StorageError::io(&path, op, e);
+    if disk.exists(NEW_FILE).map_err(|e| failed("look for", e))? {
+        disk.remove(NEW_FILE).map_err(|e| failed("remove", e))?;
+    }
+    let file = disk
+        .open(NEW_FILE, OpenMode::New)
+        .map_err(|e| failed("create", e))?;
+    let db = builder(options)
+        .create_with_backend(DiskBackend::new(file.clone()))
+        .map_err(|e| describe_open(&path, e))?;
+    let made = || -> Result<(), redb::Error> {
+        let txn = begin_write(&db, Durability::Immediate)?;
+        txn.open_table(MARKS)?.insert(MARK_FORMAT, FORMAT)?;
+        txn.open_table(RECORDS)?;
+        txn.open_table(LEASES)?;
+        txn.open_table(META)?;
+        txn.commit()?;
+        Ok(())
+    };
+    made().map_err(|e| backend::describe(&path, "create", e))?;
+    drop(db);
+    file.sync().map_err(|e| failed("sync", e))?;
+    disk.rename(NEW_FILE, FILE)
+        .map_err(|e| failed("rename", e))?;
+    disk.sync_dir()
+        .map_err(|e| failed("sync the directory of", e))
+}

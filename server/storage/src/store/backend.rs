@@ -1,0 +1,81 @@
+//! redb over a `DiskFile`, and redb's errors in our words.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use redb::{DatabaseError, StorageBackend};
+
+use crate::disk::DiskFile;
+use crate::error::StorageError;
+
+/// Exclusive use is guarded by the lock of the data directory, so redb's own locks are left out.
+#[derive(Debug)]
+pub(super) struct DiskBackend(Arc<dyn DiskFile>);
+
+impl DiskBackend {
+    pub(super) fn new(file: Arc<dyn DiskFile>) -> Self {
+        Self(file)
+    }
+}
+
+impl StorageBackend for DiskBackend {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read_at(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write_at(offset, data)
+    }
+}
+
+pub(super) fn describe_open(path: &Path, error: DatabaseError) -> StorageError {
+    match error {
+        DatabaseError::UpgradeRequired(format) => {
+            StorageError::damaged(path, format!("redb file format {format} is not supported"))
+        }
+        DatabaseError::Storage(error) => describe_storage(path, "open", error),
+        other => StorageError::damaged(path, other.to_string()),
+    }
+}
+
+pub(super) fn describe(path: &Path, op: &'static str, error: redb::Error) -> StorageError {
+    match error {
+        redb::Error::Io(source) => StorageError::io(path, op, source),
+        redb::Error::PreviousIo => StorageError::Failed(path.to_path_buf()),
+        other => StorageError::damaged(path, format!("{op}: {other}")),
+    }
+}
+
+pub(super) fn describe_storage(
+    path: &Path,
+    op: &'static str,
+    error: redb::StorageError,
+) -> StorageError {
+    match error {
+        // redb answers so for a file without its magic number.
+        redb::StorageError::Io(e) if e.kind() == io::ErrorKind::InvalidData => {
+            StorageError::corrupt(
+                path,
+                0,
+                format!("not a kvorum state store, or damaged ({e})"),
+            )
+        }
+        redb::StorageError::Io(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
+            StorageError::damaged(path, "the file is shorter than it says")
+        }
+        error => describe(path, op, error.into()),
+    }
+}
