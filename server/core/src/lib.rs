@@ -11,8 +11,10 @@ pub mod lease;
 pub mod log;
 pub mod machine;
 pub mod mvcc;
+pub mod node;
 pub mod reply;
 pub mod types;
+pub mod watch;
 
 pub use error::Error;
 pub use machine::{Applied, Context, Machine, MachineOptions};

@@ -33,10 +33,12 @@ impl Store {
         if applied <= last {
             return None;
         }
-        let side = std::mem::take(&mut self.side);
+        let after = self.recent.flushed();
+        let (settled, side) = self.take_settled();
+        let to = Revision::last_of(settled.current);
         Some(FlushPlan {
-            after: self.recent.flushed(),
-            to: Revision::last_of(self.current()),
+            after,
+            to,
             mark: FlushMark {
                 applied,
                 term,

@@ -29,17 +29,26 @@ pub struct Event {
     pub prev: Option<Revision>,
 }
 
+/// The state after a whole entry.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Settled {
+    pub(super) index: Index,
+    pub(super) term: Term,
+    pub(super) current: i64,
+    side: usize,
+}
+
 /// The store.
 pub struct Store {
     pub(super) index: BTreeMap<Box<[u8]>, KeyIndex>,
-    pub(super) recent: Recent,
+    pub(crate) recent: Recent,
     pub(super) records: Arc<dyn Records>,
     pub(super) size: SizeAccount,
     pub(super) side: Vec<SideChange>,
     current: i64,
     compact: i64,
     live: u64,
-    applied: (Index, Term),
+    settled: Settled,
     arena: BytesMut,
 }
 
@@ -84,7 +93,7 @@ impl Store {
             current: 1,
             compact: -1,
             live: 0,
-            applied: (Index(0), Term(0)),
+            settled: Settled::default(),
             arena: BytesMut::new(),
         }
     }
@@ -116,12 +125,26 @@ impl Store {
     /// Last applied entry.
     #[must_use]
     pub fn applied(&self) -> (Index, Term) {
-        self.applied
+        (self.settled.index, self.settled.term)
     }
 
-    /// Notes the entry whose effects are in the store now.
+    /// Notes that all effects of an entry are in the store now. Only such a state may be flushed: half an entry on
+    /// disk would be applied twice after a crash.
     pub fn set_applied(&mut self, index: Index, term: Term) {
-        self.applied = (index, term);
+        self.settled = Settled {
+            index,
+            term,
+            current: self.current,
+            side: self.side.len(),
+        };
+    }
+
+    /// Takes the small-table changes of settled entries.
+    pub(super) fn take_settled(&mut self) -> (Settled, Vec<SideChange>) {
+        let rest = self.side.split_off(self.settled.side.min(self.side.len()));
+        let side = std::mem::replace(&mut self.side, rest);
+        self.settled.side = 0;
+        (self.settled, side)
     }
 
     /// Keeps a change of a small table for the next flush.
@@ -289,7 +312,7 @@ impl Store {
     pub fn restored(&mut self, compact: Option<i64>, applied: (Index, Term)) {
         self.compact = compact.unwrap_or(-1);
         self.current = self.current.max(self.compact);
-        self.applied = applied;
+        self.set_applied(applied.0, applied.1);
         let flushed = Revision::last_of(self.current);
         self.recent = Recent::new(flushed, self.recent.budget_bytes());
     }

@@ -1,0 +1,83 @@
+//! One client's watch stream: its watchers and the responses that wait to be sent.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+
+use super::hub::WatcherKey;
+use crate::types::WatchId;
+
+/// Names a stream inside its hub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId(pub u64);
+
+/// One `WatchResponse`, as two pieces of its encoding; `body` is shared by all watchers that get the same events.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Frame {
+    /// Header, watch id and flags, encoded.
+    pub head: Bytes,
+    /// The events, encoded; may be empty.
+    pub body: Bytes,
+}
+
+impl Frame {
+    /// Length of the whole message, bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.head.len() + self.body.len()
+    }
+
+    /// True for the empty message.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A stream whose client has this much to read gets nothing new: its watchers fall back to history.
+const WAITING_BYTES_MAX: usize = 4 << 20;
+const WAITING_FRAMES_MAX: usize = 1024;
+
+#[derive(Debug, Default)]
+pub(super) struct Stream {
+    pub(super) watchers: BTreeMap<WatchId, WatcherKey>,
+    pub(super) next_id: i64,
+    pub(super) fragment_bytes: usize,
+    /// A progress request waits until the hub has come this far.
+    pub(super) progress_at: Option<i64>,
+    waiting: VecDeque<Frame>,
+    waiting_bytes: usize,
+}
+
+impl Stream {
+    pub(super) fn new(fragment_bytes: usize) -> Self {
+        Self {
+            fragment_bytes,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn push(&mut self, frame: Frame) {
+        self.waiting_bytes += frame.len();
+        self.waiting.push_back(frame);
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Frame> {
+        let frame = self.waiting.pop_front()?;
+        self.waiting_bytes -= frame.len();
+        Some(frame)
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.waiting_bytes > WAITING_BYTES_MAX || self.waiting.len() > WAITING_FRAMES_MAX
+    }
+
+    /// Room enough to go on with history: not at the very edge, so that a page is worth its cost.
+    pub(super) fn has_room(&self) -> bool {
+        self.waiting_bytes <= WAITING_BYTES_MAX / 2 && self.waiting.len() <= WAITING_FRAMES_MAX / 2
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+}
