@@ -12,7 +12,11 @@ pub mod error;
 pub mod log;
 pub mod store;
 
+pub use dir::{DataDir, DirError, Identity};
 pub use disk::{Disk, DiskFile, MemDisk, OpenMode, RealDisk, SyncMethod};
 pub use error::{OpenError, StorageError};
 pub use log::{AppendStats, Log, LogOptions, RecoveredLog, Recycler};
 pub use store::{FlushStats, StateStore, StoreOptions};
+
+#[cfg(test)]
+mod tests;

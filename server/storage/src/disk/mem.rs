@@ -158,6 +158,13 @@ impl MemDisk {
         Ok(())
     }
 
+    /// Names and contents, to compare two disks.
+    #[must_use]
+    pub fn dump(&self) -> Vec<(String, Vec<u8>)> {
+        let state = self.state();
+        state.names.iter().map(|(name, i)| (name.clone(), state.files[*i].now.clone())).collect()
+    }
+
     /// What is found after a power failure at this moment.
     #[must_use]
     pub fn crash(&self, seed: u64) -> Self {

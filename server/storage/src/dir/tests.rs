@@ -1,0 +1,1 @@
+//! Tests of the data directory, on the real file system.
