@@ -25,7 +25,7 @@ pub use alarm::Alarm;
 pub use interval::Interval;
 pub use kvorum_core::Error as ModelError;
 pub use lease::Lease;
-pub use watch::{Selection, WatchStream, Watcher};
+pub use watch::{Recorded, Selection, WatchStream, Watcher};
 
 /// What a request comes to.
 pub type Outcome<T> = Result<T, ModelError>;
@@ -172,6 +172,15 @@ impl Model {
     fn commit(&mut self) {
         self.revision = self.visible_revision();
         self.pending = 0;
+    }
+
+    /// Puts a wrong record in the place of a right one, to test those who look for that.
+    #[cfg(test)]
+    pub(crate) fn forge(&mut self, kv: KeyValue) {
+        let records = self.history.entry(kv.key.clone()).or_default();
+        for record in records.iter_mut().filter(|record| record.main == kv.mod_revision) {
+            record.kv = Some(kv.clone());
+        }
     }
 
     /// Takes back all that the running transaction has changed.

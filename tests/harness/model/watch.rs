@@ -58,6 +58,21 @@ impl Selection {
     }
 }
 
+/// One event as history has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recorded {
+    /// Its main and sub revision.
+    pub place: (i64, u32),
+    /// The event, without `prev_kv`.
+    pub event: Event,
+    /// The key's state at the revision before.
+    pub before: Option<KeyValue>,
+    /// True for a put of a key that did not exist.
+    pub creates: bool,
+    /// True if the same transaction changed the key once more. Compaction exactly at that revision drops it.
+    pub superseded: bool,
+}
+
 impl Model {
     /// The events that `selection` wants from the revisions `from..=to`, one list per revision that has any.
     #[must_use]
@@ -85,6 +100,32 @@ impl Model {
             }
         }
         revisions
+    }
+
+    /// The events that `selection` wants from the revisions `from..=to`, as they were when they happened: compaction
+    /// takes nothing away, and each event comes with what the key was before, asked for or not.
+    #[must_use]
+    pub fn recorded(&self, selection: &Selection, from: i64, to: i64) -> Vec<Recorded> {
+        let mut recorded = Vec::new();
+        for (key, history) in &self.history {
+            for (place, record) in history.iter().enumerate() {
+                let due = (from..=to).contains(&record.main) && selection.wants(key, record.kv.is_some());
+                if !due {
+                    continue;
+                }
+                let before = place.checked_sub(1).and_then(|place| history.get(place));
+                let next = history.get(place + 1);
+                recorded.push(Recorded {
+                    place: (record.main, record.sub),
+                    event: self.event(key, record, false),
+                    before: self.at(key, record.main - 1).cloned(),
+                    creates: record.kv.is_some() && before.is_none_or(|before| before.kv.is_none()),
+                    superseded: next.is_some_and(|next| next.main == record.main),
+                });
+            }
+        }
+        recorded.sort_by_key(|recorded| recorded.place);
+        recorded
     }
 
     fn event(&self, key: &Bytes, record: &Record, prev_kv: bool) -> Event {
