@@ -1,21 +1,61 @@
-//! `cargo xtask`: build, run and test kvorum with one command each.
+//! `cargo xtask`: build, run, test and measure kvorum with one command each.
 
-use std::path::Path;
-use std::process::ExitCode;
-
+mod bench;
+mod packages;
+mod product;
+mod run;
+mod step;
+mod suite;
+mod tally;
 mod ui;
 
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use product::Repo;
+
+const USAGE: &str = "\
+usage: cargo xtask TASK [ARGUMENTS]
+
+  run     build everything and start a member with data under target/run
+            --port N      client port (2379); metrics and console take N+2 and N+3
+            --fresh       forget the data of earlier runs
+  test    everything that must hold, with one line per step and a summary
+            --only WORD   the steps whose name contains WORD
+  build   the console and the server, optimised
+  ui      the console alone
+  tidy    the house rules alone
+  bench   the load generator; arguments are passed on (--help shows them)";
+
 fn main() -> ExitCode {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
-    let result = match (std::env::args().nth(1).as_deref(), root) {
-        (Some("ui"), Some(root)) => ui::build(root),
-        _ => Err(anyhow::anyhow!("usage: cargo xtask ui")),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
+    let mut words = std::env::args().skip(1);
+    let task = words.next().unwrap_or_default();
+    match perform(&task, words.collect()) {
+        Ok(code) => code,
         Err(error) => {
             eprintln!("xtask: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn perform(task: &str, arguments: Vec<String>) -> Result<ExitCode> {
+    let repo = Repo::find()?;
+    if !matches!(task, "run" | "test" | "bench") && !arguments.is_empty() {
+        bail!("{task} takes no arguments, but got {arguments:?}\n\n{USAGE}");
+    }
+    match task {
+        "run" => run::run(&repo, run::Options::parse(&arguments)?),
+        "test" => suite::run(&repo, &arguments),
+        "bench" => bench::run(&repo, &arguments),
+        "build" => product::build(&repo).map(|()| ExitCode::SUCCESS),
+        "ui" => ui::build(repo.path()).map(|()| ExitCode::SUCCESS),
+        "tidy" => suite::tidy(&repo),
+        "" | "help" | "--help" | "-h" => {
+            eprintln!("{USAGE}");
+            Ok(ExitCode::SUCCESS)
+        }
+        other => bail!("unknown task {other:?}\n\n{USAGE}"),
     }
 }

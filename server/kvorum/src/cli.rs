@@ -48,15 +48,23 @@ pub(crate) fn print_completions(shell: Shell) {
 }
 
 fn command() -> Command {
-    let serve = Command::new("serve").about("Run a member (the default)").after_help(EXIT_CODES);
-    let shell = Arg::new("shell").required(true).value_parser(clap::value_parser!(Shell));
+    let serve = Command::new("serve")
+        .about("Run a member (the default)")
+        .after_help(EXIT_CODES);
+    let shell = Arg::new("shell")
+        .required(true)
+        .value_parser(clap::value_parser!(Shell));
     with_flags(Command::new("kvorum"))
         .about("A key-value store with etcd's v3 API in one static binary")
         .version(env!("CARGO_PKG_VERSION"))
         .args_conflicts_with_subcommands(true)
         .subcommand(with_flags(serve))
         .subcommand(Command::new("version").about("Print the version"))
-        .subcommand(Command::new("completions").about("Print shell completions").arg(shell))
+        .subcommand(
+            Command::new("completions")
+                .about("Print shell completions")
+                .arg(shell),
+        )
         .after_help(EXIT_CODES)
 }
 
@@ -66,7 +74,11 @@ fn with_flags(command: Command) -> Command {
             Some(default) => format!("{} [default: {default}]", key.help),
             None => key.help.to_owned(),
         };
-        Arg::new(key.name).long(key.name).value_name(key.value).help(help).allow_hyphen_values(true)
+        Arg::new(key.name)
+            .long(key.name)
+            .value_name(key.value)
+            .help(help)
+            .allow_hyphen_values(true)
     });
     command.args(args)
 }
@@ -90,7 +102,10 @@ mod tests {
 
     #[test]
     fn serve_is_the_default_and_takes_the_same_flags() {
-        for words in [vec!["kvorum", "--name", "a"], vec!["kvorum", "serve", "--name=a"]] {
+        for words in [
+            vec!["kvorum", "--name", "a"],
+            vec!["kvorum", "serve", "--name=a"],
+        ] {
             let matches = command().try_get_matches_from(words).expect("parses");
             let matches = matches.subcommand().map_or(&matches, |(_, inner)| inner);
             assert_eq!(flags(matches), [("name", "a".to_owned())]);
@@ -99,7 +114,9 @@ mod tests {
 
     #[test]
     fn an_unknown_flag_is_refused_with_the_nearest_one() {
-        let error = command().try_get_matches_from(["kvorum", "--data-dri", "x"]).expect_err("unknown");
+        let error = command()
+            .try_get_matches_from(["kvorum", "--data-dri", "x"])
+            .expect_err("unknown");
         assert!(error.to_string().contains("--data-dir"), "{error}");
     }
 }

@@ -19,12 +19,19 @@ use crate::config::{LogFormat, Logging};
 /// Starts the log. Libraries speak only when they warn, unless everything is asked for.
 pub(crate) fn start(logging: Logging) {
     let libraries = logging.level.min(Level::WARN);
-    let targets = Targets::new().with_default(libraries).with_target("kvorum", logging.level);
+    let targets = Targets::new()
+        .with_default(libraries)
+        .with_target("kvorum", logging.level);
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
-        .event_format(Line { format: logging.format });
+        .event_format(Line {
+            format: logging.format,
+        });
     // Fails only if a log was started before; then that one stays.
-    let _ = tracing_subscriber::registry().with(targets).with(lines).try_init();
+    let _ = tracing_subscriber::registry()
+        .with(targets)
+        .with(lines)
+        .try_init();
 }
 
 struct Line {
@@ -87,7 +94,11 @@ impl Record {
     }
 
     fn write_text(self, writer: &mut Writer<'_>) -> fmt::Result {
-        write!(writer, "{} {:5} {}", self.ts, self.level, self.fields.message)?;
+        write!(
+            writer,
+            "{} {:5} {}",
+            self.ts, self.level, self.fields.message
+        )?;
         for (name, value) in self.fields.rest {
             match value {
                 Value::String(text) if !text.contains([' ', '"', '\n']) => {
@@ -122,7 +133,10 @@ impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let text = format!("{value:?}");
         // A list of plain strings prints as JSON prints it; it then stays a list.
-        let list = text.starts_with('[').then(|| serde_json::from_str(&text).ok()).flatten();
+        let list = text
+            .starts_with('[')
+            .then(|| serde_json::from_str(&text).ok())
+            .flatten();
         self.put(field, list.unwrap_or(Value::String(text)));
     }
 
@@ -174,7 +188,11 @@ fn civil(days: u64) -> (u64, u64, u64) {
     let of_year = of_era - (365 * year + year / 4 - year / 100);
     let shifted = (5 * of_year + 2) / 153;
     let day = of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
     (era * 400 + year + u64::from(month <= 2), month, day)
 }
 
@@ -200,13 +218,24 @@ mod tests {
 
     #[test]
     fn a_json_line_has_the_names_of_etcd_and_survives_any_text() {
-        let mut fields = Fields { message: "say \"hi\"\n".to_owned(), ..Fields::default() };
-        fields.rest.insert("urls".to_owned(), "http://[::1]:1".into());
+        let mut fields = Fields {
+            message: "say \"hi\"\n".to_owned(),
+            ..Fields::default()
+        };
+        fields
+            .rest
+            .insert("urls".to_owned(), "http://[::1]:1".into());
         fields.rest.insert("count".to_owned(), 3.into());
-        let record =
-            Record { level: "info", ts: "T".to_owned(), caller: "a.rs:1".to_owned(), fields };
+        let record = Record {
+            level: "info",
+            ts: "T".to_owned(),
+            caller: "a.rs:1".to_owned(),
+            fields,
+        };
         let mut line = String::new();
-        record.write_json(&mut Writer::new(&mut line)).expect("writes to a string");
+        record
+            .write_json(&mut Writer::new(&mut line))
+            .expect("writes to a string");
         let value: Value = serde_json::from_str(&line).expect("is JSON");
         assert_eq!(value["level"], "info");
         assert_eq!(value["ts"], "T");

@@ -44,7 +44,10 @@ pub(super) fn assemble(assets: &Path, bound: &Path, dist: &Path) -> Result<Sizes
     let fresh = dist.with_extension("new");
     clear(&fresh)?;
     fs::create_dir_all(&fresh).with_context(|| format!("create {}", fresh.display()))?;
-    let mut sizes = Sizes { plain_bytes: 0, brotli_bytes: 0 };
+    let mut sizes = Sizes {
+        plain_bytes: 0,
+        brotli_bytes: 0,
+    };
     let mut renamed: Vec<(&str, String)> = Vec::new();
     for (source, name) in HASHED {
         let folder = match source {
@@ -52,7 +55,11 @@ pub(super) fn assemble(assets: &Path, bound: &Path, dist: &Path) -> Result<Sizes
             Source::Bound => bound,
         };
         let bytes = read(&folder.join(name))?;
-        let bytes = if name.ends_with(".wasm") { bytes } else { refer(&bytes, &renamed) };
+        let bytes = if name.ends_with(".wasm") {
+            bytes
+        } else {
+            refer(&bytes, &renamed)
+        };
         let hashed = hashed_name(name, &bytes);
         store(&fresh.join(&hashed), &bytes, &mut sizes)?;
         renamed.push((name, hashed));

@@ -8,7 +8,11 @@ use anyhow::{Context, Result};
 /// Folders whose every file counts.
 const FOLDERS: [&str; 4] = ["ui", "server/api", "assets", "packaging/xtask/src/ui"];
 /// Parts of the root manifest that reach the browser.
-const SECTIONS: [&str; 3] = ["[workspace.package]", "[profile.release]", "[profile.wasm-release]"];
+const SECTIONS: [&str; 3] = [
+    "[workspace.package]",
+    "[profile.release]",
+    "[profile.wasm-release]",
+];
 
 /// Hexadecimal BLAKE3 over names and contents of all inputs.
 pub(super) fn fingerprint(repo_root: &Path) -> Result<String> {
@@ -38,7 +42,8 @@ fn feed(hash: &mut blake3::Hasher, bytes: &[u8]) {
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    let entries = std::fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))?;
+    let entries =
+        std::fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))?;
     for entry in entries {
         let path = entry?.path();
         if path.is_dir() {
@@ -54,7 +59,10 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 fn sections(manifest: &str) -> String {
     let mut kept = String::new();
     let mut inside = false;
-    for line in manifest.lines().filter(|line| !line.trim_start().starts_with('#')) {
+    for line in manifest
+        .lines()
+        .filter(|line| !line.trim_start().starts_with('#'))
+    {
         if line.starts_with('[') {
             inside = SECTIONS.contains(&line.trim());
         }
@@ -88,7 +96,11 @@ fn locked(lock: &str, root: &str) -> String {
             );
         }
     }
-    seen.iter().filter_map(|name| blocks.get(name)).flatten().copied().collect()
+    seen.iter()
+        .filter_map(|name| blocks.get(name))
+        .flatten()
+        .copied()
+        .collect()
 }
 
 fn quoted(line: Option<&str>) -> Option<&str> {
@@ -107,8 +119,14 @@ mod tests {
         let kept = locked(LOCK, "a");
         assert!(kept.contains("\"a\"") && kept.contains("\"b\""));
         assert!(!kept.contains("\"c\""));
-        assert_eq!(kept, locked(&LOCK.replace("version = \"3\"", "version = \"4\""), "a"));
-        assert_ne!(kept, locked(&LOCK.replace("version = \"2\"", "version = \"5\""), "a"));
+        assert_eq!(
+            kept,
+            locked(&LOCK.replace("version = \"3\"", "version = \"4\""), "a")
+        );
+        assert_ne!(
+            kept,
+            locked(&LOCK.replace("version = \"2\"", "version = \"5\""), "a")
+        );
     }
 
     #[test]

@@ -8,8 +8,12 @@ use anyhow::{Context, Result, bail};
 const TARGET: &str = "wasm32-unknown-unknown";
 /// Debian's own compiler, the sources of its standard library, its cargo and its wasm linker.
 const DEBIAN_PACKAGES: [&str; 4] = ["rustc-web", "rust-web-src", "cargo-web", "lld-19"];
-const DEBIAN_PATHS: [&str; 4] =
-    ["/usr/bin/rustc", "/usr/lib/rustlib/src/rust/library", "/usr/bin/cargo", "/usr/bin/wasm-ld-19"];
+const DEBIAN_PATHS: [&str; 4] = [
+    "/usr/bin/rustc",
+    "/usr/lib/rustlib/src/rust/library",
+    "/usr/bin/cargo",
+    "/usr/bin/wasm-ld-19",
+];
 
 /// A way to compile for wasm32.
 pub(super) enum Toolchain {
@@ -48,7 +52,15 @@ impl Toolchain {
             // Flags meant for the server would reach the browser's code.
             .env_remove("RUSTFLAGS")
             .env_remove("CARGO_ENCODED_RUSTFLAGS")
-            .args(["build", "--profile", "wasm-release", "--target", TARGET, "-p", "kvorum-ui"]);
+            .args([
+                "build",
+                "--profile",
+                "wasm-release",
+                "--target",
+                TARGET,
+                "-p",
+                "kvorum-ui",
+            ]);
         if matches!(self, Self::Debian) {
             cargo.args(["-Z", "build-std=std,panic_abort"]);
             cargo.args(["-Z", "build-std-features=optimize_for_size"]);
@@ -112,11 +124,17 @@ fn install_debian_packages() -> Result<()> {
 }
 
 fn is_root() -> bool {
-    Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout.starts_with(b"0\n"))
+    Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|id| id.stdout.starts_with(b"0\n"))
 }
 
 /// Runs a command without its standard output; true if it succeeded.
 fn quietly(program: &str, arguments: &[&str]) -> bool {
-    let status = Command::new(program).args(arguments).stdout(Stdio::null()).status();
+    let status = Command::new(program)
+        .args(arguments)
+        .stdout(Stdio::null())
+        .status();
     status.is_ok_and(|status| status.success())
 }

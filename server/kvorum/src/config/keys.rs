@@ -16,7 +16,10 @@ pub(crate) struct Key {
 impl Key {
     /// The environment variable of this key.
     pub(crate) fn variable(&self) -> String {
-        format!("{VARIABLE_PREFIX}{}", self.name.to_uppercase().replace('-', "_"))
+        format!(
+            "{VARIABLE_PREFIX}{}",
+            self.name.to_uppercase().replace('-', "_")
+        )
     }
 }
 

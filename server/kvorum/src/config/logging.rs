@@ -37,5 +37,8 @@ pub(super) fn read(reader: &mut Reader) -> Option<Logging> {
         "text" => Ok(LogFormat::Text),
         _ => Err("use json or text".to_owned()),
     });
-    Some(Logging { level: level?, format: format? })
+    Some(Logging {
+        level: level?,
+        format: format?,
+    })
 }

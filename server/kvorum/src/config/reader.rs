@@ -23,7 +23,10 @@ pub(crate) struct Reader {
 impl Reader {
     /// Nothing read yet.
     pub(crate) fn new(merged: Merged) -> Self {
-        Self { merged, problems: Vec::new() }
+        Self {
+            merged,
+            problems: Vec::new(),
+        }
     }
 
     /// True if some source says it, false where the default holds.
@@ -33,8 +36,12 @@ impl Reader {
 
     /// Notes that the value of a key cannot be used.
     pub(crate) fn refuse(&mut self, key: &'static str, reason: &str) {
-        let given = self.given(key).unwrap_or(Given { value: String::new(), source: Source::Default });
-        self.problems.push(Problem::of(key, &given.source, &given.value, reason));
+        let given = self.given(key).unwrap_or(Given {
+            value: String::new(),
+            source: Source::Default,
+        });
+        self.problems
+            .push(Problem::of(key, &given.source, &given.value, reason));
     }
 
     /// A value by a parser of its own.
@@ -47,7 +54,8 @@ impl Reader {
         match parse(&given.value) {
             Ok(value) => Some(value),
             Err(reason) => {
-                self.problems.push(Problem::of(key, &given.source, &given.value, &reason));
+                self.problems
+                    .push(Problem::of(key, &given.source, &given.value, &reason));
                 None
             }
         }
@@ -74,7 +82,11 @@ impl Reader {
 
     /// A path, where none is fine.
     pub(crate) fn optional_path(&mut self, key: &'static str) -> Option<PathBuf> {
-        if self.is_given(key) { self.path(key) } else { None }
+        if self.is_given(key) {
+            self.path(key)
+        } else {
+            None
+        }
     }
 
     /// A whole number within bounds.
@@ -144,11 +156,16 @@ impl Reader {
     fn given(&self, key: &'static str) -> Option<Given> {
         self.merged.get(key).cloned().or_else(|| {
             let default = keys::find(key)?.default?;
-            Some(Given { value: default.to_owned(), source: Source::Default })
+            Some(Given {
+                value: default.to_owned(),
+                source: Source::Default,
+            })
         })
     }
 }
 
 fn split(text: &str) -> impl Iterator<Item = &str> {
-    text.split(',').map(str::trim).filter(|part| !part.is_empty())
+    text.split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
 }

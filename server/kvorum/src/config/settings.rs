@@ -167,7 +167,10 @@ fn listen(reader: &mut Reader) -> Option<Listen> {
     }
     let (clients, metrics, console) = (clients?, metrics?, console?);
     if clients.is_empty() {
-        reader.refuse(keys::LISTEN_CLIENT_URLS, "no URL: a member without clients is of no use");
+        reader.refuse(
+            keys::LISTEN_CLIENT_URLS,
+            "no URL: a member without clients is of no use",
+        );
     }
     let all = [
         (keys::LISTEN_CLIENT_URLS, clients.as_slice()),
@@ -175,7 +178,11 @@ fn listen(reader: &mut Reader) -> Option<Listen> {
         (keys::LISTEN_CONSOLE_URL, console.as_slice()),
     ];
     check_collisions(reader, &all);
-    Some(Listen { clients: by_address(&clients), metrics, console: console.first().copied() })
+    Some(Listen {
+        clients: by_address(&clients),
+        metrics,
+        console: console.first().copied(),
+    })
 }
 
 /// The console has no login yet, and it speaks plain HTTP: it must not be reachable from elsewhere.
@@ -184,7 +191,10 @@ fn check_console(reader: &mut Reader, url: ListenUrl, count: usize) {
     if count > 1 {
         reader.refuse(key, "one URL only");
     } else if url.scheme == Scheme::Https {
-        reader.refuse(key, "the console does not speak TLS yet: use http:// on a loopback address");
+        reader.refuse(
+            key,
+            "the console does not speak TLS yet: use http:// on a loopback address",
+        );
     } else if !url.address.ip().is_loopback() {
         let port = url.address.port();
         reader.refuse(
@@ -198,7 +208,10 @@ fn check_console(reader: &mut Reader, url: ListenUrl, count: usize) {
 }
 
 fn check_collisions(reader: &mut Reader, all: &[(&'static str, &[ListenUrl])]) {
-    let urls: Vec<_> = all.iter().flat_map(|(key, urls)| urls.iter().map(|url| (*key, *url))).collect();
+    let urls: Vec<_> = all
+        .iter()
+        .flat_map(|(key, urls)| urls.iter().map(|url| (*key, *url)))
+        .collect();
     for (at, (key, url)) in urls.iter().enumerate() {
         for (other_key, other) in urls.iter().skip(at + 1) {
             let shared_by_schemes = key == other_key
@@ -219,12 +232,19 @@ fn by_address(urls: &[ListenUrl]) -> Vec<ClientAddress> {
     let mut grouped: Vec<ClientAddress> = Vec::new();
     for url in urls {
         let tls = url.scheme == Scheme::Https;
-        match grouped.iter_mut().find(|known| known.address == url.address) {
+        match grouped
+            .iter_mut()
+            .find(|known| known.address == url.address)
+        {
             Some(known) => {
                 known.plain |= !tls;
                 known.tls |= tls;
             }
-            None => grouped.push(ClientAddress { address: url.address, plain: !tls, tls }),
+            None => grouped.push(ClientAddress {
+                address: url.address,
+                plain: !tls,
+                tls,
+            }),
         }
     }
     grouped
@@ -232,7 +252,10 @@ fn by_address(urls: &[ListenUrl]) -> Vec<ClientAddress> {
 
 /// Without advertised URLs the bound addresses are told to clients, and "all addresses" is none of them.
 fn check_advertised(reader: &mut Reader, listen: &Listen) {
-    let everywhere = listen.clients.iter().any(|client| client.address.ip().is_unspecified());
+    let everywhere = listen
+        .clients
+        .iter()
+        .any(|client| client.address.ip().is_unspecified());
     if everywhere && !reader.is_given(keys::ADVERTISE_CLIENT_URLS) {
         reader.refuse(
             keys::LISTEN_CLIENT_URLS,
@@ -251,7 +274,11 @@ fn tls_config(reader: &mut Reader, listen: Option<&Listen>) -> Option<Arc<Server
     });
     let missing = match (&cert, &key) {
         (Some(cert), Some(key)) => {
-            let files = tls::Files { cert, key, trusted_ca: trusted_ca.as_deref() };
+            let files = tls::Files {
+                cert,
+                key,
+                trusted_ca: trusted_ca.as_deref(),
+            };
             return match tls::load(files) {
                 Ok(config) => Some(config),
                 Err(refused) => {
@@ -288,8 +315,11 @@ fn limits(reader: &mut Reader) -> Option<Limits> {
 fn timing(reader: &mut Reader) -> Option<Timing> {
     let heartbeat = reader.duration(keys::HEARTBEAT_INTERVAL, SECOND / 1000, 10 * SECOND);
     let election = reader.duration(keys::ELECTION_TIMEOUT, SECOND / 100, 50 * SECOND);
-    let progress =
-        reader.duration(keys::WATCH_PROGRESS_NOTIFY_INTERVAL, SECOND / 10, 24 * 3600 * SECOND);
+    let progress = reader.duration(
+        keys::WATCH_PROGRESS_NOTIFY_INTERVAL,
+        SECOND / 10,
+        24 * 3600 * SECOND,
+    );
     let (heartbeat, election) = (heartbeat?, election?);
     if election <= heartbeat * 5 {
         let beat = units::show_duration(heartbeat);

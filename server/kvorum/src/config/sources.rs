@@ -53,7 +53,13 @@ pub(crate) fn merge(
 ) -> Result<Merged, Vec<Problem>> {
     let mut merged = Collected::default();
     for (name, value) in flags {
-        merged.add(name, Given { value, source: Source::Flag(name) });
+        merged.add(
+            name,
+            Given {
+                value,
+                source: Source::Flag(name),
+            },
+        );
     }
     for (name, value) in environment {
         if let Ok(name) = name.into_string() {
@@ -63,7 +69,11 @@ pub(crate) fn merge(
     if let Some(file) = merged.values.remove(CONFIG.name) {
         merged.add_file(Path::new(&file.value), &file.source);
     }
-    if merged.problems.is_empty() { Ok(merged.values) } else { Err(merged.problems) }
+    if merged.problems.is_empty() {
+        Ok(merged.values)
+    } else {
+        Err(merged.problems)
+    }
 }
 
 #[derive(Default)]
@@ -96,18 +106,30 @@ impl Collected {
             return;
         }
         let Ok(value) = value.into_string() else {
-            self.problems.push(Problem::new(format!("variable {variable}: is not valid UTF-8")));
+            self.problems.push(Problem::new(format!(
+                "variable {variable}: is not valid UTF-8"
+            )));
             return;
         };
-        let known = KEYS.iter().chain([&CONFIG]).find(|key| key.variable() == variable);
+        let known = KEYS
+            .iter()
+            .chain([&CONFIG])
+            .find(|key| key.variable() == variable);
         match known {
             // An empty variable is how shells and unit files say "not set".
             Some(_) if value.is_empty() => {}
-            Some(key) => self.add(key.name, Given { value, source: Source::Variable(variable) }),
+            Some(key) => self.add(
+                key.name,
+                Given {
+                    value,
+                    source: Source::Variable(variable),
+                },
+            ),
             None => {
                 let names: Vec<String> = KEYS.iter().map(keys::Key::variable).collect();
                 let hint = did_you_mean(&variable, names.iter().map(String::as_str));
-                self.problems.push(Problem::new(format!("unknown variable {variable}{hint}")));
+                self.problems
+                    .push(Problem::new(format!("unknown variable {variable}{hint}")));
             }
         }
     }
@@ -117,7 +139,8 @@ impl Collected {
             Ok(text) => text,
             Err(error) => {
                 let path = path.to_string_lossy();
-                self.problems.push(Problem::of(CONFIG.name, source, &path, &error.to_string()));
+                self.problems
+                    .push(Problem::of(CONFIG.name, source, &path, &error.to_string()));
                 return;
             }
         };
@@ -126,8 +149,10 @@ impl Collected {
             Err(error) => {
                 let line = line_of(&text, error.span().map_or(0, |span| span.start));
                 let message = error.message();
-                self.problems
-                    .push(Problem::new(format!("file {} line {line}: {message}", path.display())));
+                self.problems.push(Problem::new(format!(
+                    "file {} line {line}: {message}",
+                    path.display()
+                )));
                 return;
             }
         };
@@ -140,8 +165,10 @@ impl Collected {
     fn add_file_key(&mut self, name: &str, value: &DeValue<'_>, source: Source) {
         let Some(key) = keys::find(name) else {
             let hint = did_you_mean(name, KEYS.iter().map(|key| key.name));
-            self.problems
-                .push(Problem::new(format!("unknown key {} ({source}){hint}", shown(name))));
+            self.problems.push(Problem::new(format!(
+                "unknown key {} ({source}){hint}",
+                shown(name)
+            )));
             return;
         };
         match text_of(value) {
@@ -171,7 +198,11 @@ fn did_you_mean<'a>(typed: &str, known: impl Iterator<Item = &'a str>) -> String
 }
 
 fn line_of(text: &str, offset: usize) -> usize {
-    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
+    text.bytes()
+        .take(offset)
+        .filter(|byte| *byte == b'\n')
+        .count()
+        + 1
 }
 
 fn text_of(value: &DeValue<'_>) -> Option<String> {

@@ -12,7 +12,8 @@ struct Scratch(PathBuf);
 
 impl Scratch {
     fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("kvorum-config-{}-{name}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("kvorum-config-{}-{name}", std::process::id()));
         fs::create_dir_all(&path).expect("makes a scratch directory");
         Self(path)
     }
@@ -34,11 +35,16 @@ fn with(
     flags: &[(&'static str, &str)],
     environment: &[(&str, &str)],
 ) -> Result<Settings, Vec<Problem>> {
-    let mut flags: Vec<_> = flags.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+    let mut flags: Vec<_> = flags
+        .iter()
+        .map(|(name, value)| (*name, (*value).to_owned()))
+        .collect();
     if !flags.iter().any(|(name, _)| *name == "data-dir") {
         flags.push(("data-dir", "here".to_owned()));
     }
-    let environment = environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    let environment = environment
+        .iter()
+        .map(|(name, value)| (OsString::from(name), OsString::from(value)));
     read(flags, environment)
 }
 
@@ -47,7 +53,11 @@ fn good(flags: &[(&'static str, &str)]) -> Settings {
 }
 
 fn problems(result: Result<Settings, Vec<Problem>>) -> Vec<String> {
-    result.expect_err("is refused").iter().map(ToString::to_string).collect()
+    result
+        .expect_err("is refused")
+        .iter()
+        .map(ToString::to_string)
+        .collect()
 }
 
 /// One flag, and a part of the one line that must come back.
@@ -64,17 +74,32 @@ fn defaults_are_what_the_help_says() {
     let settings = good(&[]);
     assert_eq!(settings.name, "default");
     assert_eq!(settings.cluster_token, "etcd-cluster");
-    assert_eq!(settings.listen.clients[0].address.to_string(), "127.0.0.1:2379");
+    assert_eq!(
+        settings.listen.clients[0].address.to_string(),
+        "127.0.0.1:2379"
+    );
     assert!(settings.listen.clients[0].plain && !settings.listen.clients[0].tls);
-    assert_eq!(settings.listen.metrics[0].to_string(), "http://127.0.0.1:2381");
-    assert_eq!(settings.listen.console.expect("is on").to_string(), "http://127.0.0.1:2382");
+    assert_eq!(
+        settings.listen.metrics[0].to_string(),
+        "http://127.0.0.1:2381"
+    );
+    assert_eq!(
+        settings.listen.console.expect("is on").to_string(),
+        "http://127.0.0.1:2382"
+    );
     assert_eq!(settings.limits.quota_backend_bytes, 2 << 30);
     assert_eq!(settings.limits.max_request_bytes, 1_572_864);
     assert_eq!(settings.limits.max_txn_ops, 128);
     assert_eq!(settings.limits.max_concurrent_streams, u32::MAX);
-    assert_eq!(settings.timing.heartbeat_interval, Duration::from_millis(100));
+    assert_eq!(
+        settings.timing.heartbeat_interval,
+        Duration::from_millis(100)
+    );
     assert_eq!(settings.timing.election_timeout, Duration::from_secs(1));
-    assert_eq!(settings.timing.watch_progress_notify_interval, Duration::from_secs(600));
+    assert_eq!(
+        settings.timing.watch_progress_notify_interval,
+        Duration::from_secs(600)
+    );
     assert!(settings.advertise_client_urls.is_empty());
     assert!(settings.tls.is_none());
     assert!((1..=256).contains(&settings.io_threads));
@@ -86,47 +111,151 @@ fn each_bad_value_earns_its_line() {
     for (key, value, part) in [
         ("data-dir", "", "must not be empty"),
         ("name", "", "must not be empty"),
-        ("name", "a\nb", r#""a\nb" (flag --name): has a control character"#),
+        (
+            "name",
+            "a\nb",
+            r#""a\nb" (flag --name): has a control character"#,
+        ),
         ("initial-cluster-token", "", "must not be empty"),
-        (urls, "127.0.0.1:2379", "the scheme is missing: write http://127.0.0.1:2379"),
-        (urls, "ftp://127.0.0.1:1", "unknown scheme \"ftp\": use http or https"),
-        (urls, "http://127.0.0.1", "the port is missing: write http://127.0.0.1:2379"),
-        (urls, "http://[::1]", "the port is missing: write http://[::1]:2379"),
-        (urls, "http://127.0.0.1:65536", "port \"65536\" is not a number from 0 to 65535"),
-        (urls, "http://127.0.0.1:-1", "port \"-1\" is not a number from 0 to 65535"),
-        (urls, "http://127.0.0.1:http", "port \"http\" is not a number"),
-        (urls, "http://127.0.0.1:1/v3", "\"/v3\" after the port must go: write http://127.0.0.1:1"),
-        (urls, "http://127.0.0.1:1?a", "\"?a\" after the port must go"),
-        (urls, "http://me@127.0.0.1:1", "a user or password has no place here"),
+        (
+            urls,
+            "127.0.0.1:2379",
+            "the scheme is missing: write http://127.0.0.1:2379",
+        ),
+        (
+            urls,
+            "ftp://127.0.0.1:1",
+            "unknown scheme \"ftp\": use http or https",
+        ),
+        (
+            urls,
+            "http://127.0.0.1",
+            "the port is missing: write http://127.0.0.1:2379",
+        ),
+        (
+            urls,
+            "http://[::1]",
+            "the port is missing: write http://[::1]:2379",
+        ),
+        (
+            urls,
+            "http://127.0.0.1:65536",
+            "port \"65536\" is not a number from 0 to 65535",
+        ),
+        (
+            urls,
+            "http://127.0.0.1:-1",
+            "port \"-1\" is not a number from 0 to 65535",
+        ),
+        (
+            urls,
+            "http://127.0.0.1:http",
+            "port \"http\" is not a number",
+        ),
+        (
+            urls,
+            "http://127.0.0.1:1/v3",
+            "\"/v3\" after the port must go: write http://127.0.0.1:1",
+        ),
+        (
+            urls,
+            "http://127.0.0.1:1?a",
+            "\"?a\" after the port must go",
+        ),
+        (
+            urls,
+            "http://me@127.0.0.1:1",
+            "a user or password has no place here",
+        ),
         (urls, "http://:2379", "the host is missing"),
-        (urls, "http://::1:2379", "an IPv6 address stands in brackets: [::1]:2379"),
+        (
+            urls,
+            "http://::1:2379",
+            "an IPv6 address stands in brackets: [::1]:2379",
+        ),
         (urls, "http://example.com:1", "\"example.com\" is a name"),
-        (urls, "http://a b:1", "has a character that no host name has"),
+        (
+            urls,
+            "http://a b:1",
+            "has a character that no host name has",
+        ),
         (urls, "http://0.0.0.0:1", "add --advertise-client-urls"),
         (urls, "", "no URL"),
-        ("advertise-client-urls", "http://a:0", "port 0 cannot be dialled"),
-        ("advertise-client-urls", "http://0.0.0.0:1", "clients cannot dial \"all addresses\""),
+        (
+            "advertise-client-urls",
+            "http://a:0",
+            "port 0 cannot be dialled",
+        ),
+        (
+            "advertise-client-urls",
+            "http://0.0.0.0:1",
+            "clients cannot dial \"all addresses\"",
+        ),
         ("listen-metrics-urls", "", "write `none` to turn it off"),
-        ("listen-console-url", "http://0.0.0.0:2382", "the console has no login yet"),
-        ("listen-console-url", "https://127.0.0.1:1", "does not speak TLS yet"),
-        ("listen-console-url", "http://127.0.0.1:1,http://127.0.0.1:3", "one URL only"),
+        (
+            "listen-console-url",
+            "http://0.0.0.0:2382",
+            "the console has no login yet",
+        ),
+        (
+            "listen-console-url",
+            "https://127.0.0.1:1",
+            "does not speak TLS yet",
+        ),
+        (
+            "listen-console-url",
+            "http://127.0.0.1:1,http://127.0.0.1:3",
+            "one URL only",
+        ),
         ("quota-backend-bytes", "-1", "must not be negative"),
         ("quota-backend-bytes", "1GB", "unknown unit \"GB\": use KiB"),
         ("quota-backend-bytes", "1.5GiB", "not a whole number"),
         ("quota-backend-bytes", "5", "must be from 16KiB to 1024TiB"),
-        ("quota-backend-bytes", "99999999999999999999", "larger than can be counted"),
-        ("quota-backend-bytes", "99999999999TiB", "larger than can be counted"),
+        (
+            "quota-backend-bytes",
+            "99999999999999999999",
+            "larger than can be counted",
+        ),
+        (
+            "quota-backend-bytes",
+            "99999999999TiB",
+            "larger than can be counted",
+        ),
         ("max-request-bytes", "65MiB", "must be from 1KiB to 64MiB"),
-        ("max-txn-ops", "0", "must be a whole number from 1 to 100000"),
-        ("max-txn-ops", "many", "must be a whole number from 1 to 100000"),
-        ("max-concurrent-streams", "4294967296", "from 1 to 4294967295"),
+        (
+            "max-txn-ops",
+            "0",
+            "must be a whole number from 1 to 100000",
+        ),
+        (
+            "max-txn-ops",
+            "many",
+            "must be a whole number from 1 to 100000",
+        ),
+        (
+            "max-concurrent-streams",
+            "4294967296",
+            "from 1 to 4294967295",
+        ),
         ("io-threads", "0", "must be a whole number from 1 to 256"),
-        ("heartbeat-interval", "100", "a unit is missing: write 100ms or 100s"),
+        (
+            "heartbeat-interval",
+            "100",
+            "a unit is missing: write 100ms or 100s",
+        ),
         ("heartbeat-interval", "0ms", "must be from 1ms to 10s"),
         ("heartbeat-interval", "ms", "not a whole number"),
-        ("election-timeout", "500ms", "more than five times heartbeat-interval (100ms)"),
+        (
+            "election-timeout",
+            "500ms",
+            "more than five times heartbeat-interval (100ms)",
+        ),
         ("election-timeout", "2m", "must be from 10ms to 50s"),
-        ("watch-progress-notify-interval", "5d", "unknown unit \"d\": use ms, s, m or h"),
+        (
+            "watch-progress-notify-interval",
+            "5d",
+            "unknown unit \"d\": use ms, s, m or h",
+        ),
         ("log-level", "verbose", "use debug, info, warn or error"),
         ("log-format", "xml", "use json or text"),
     ] {
@@ -186,8 +315,18 @@ fn sources_that_disagree_are_named_both() {
         lines,
         ["name: flag --name says \"a\" and variable KVORUM_NAME says \"b\": give it in one place"]
     );
-    assert_eq!(with(&[("name", "a")], &[("KVORUM_NAME", "a")]).expect("they agree").name, "a");
-    assert_eq!(with(&[("name", "a")], &[("KVORUM_NAME", "")]).expect("empty is unset").name, "a");
+    assert_eq!(
+        with(&[("name", "a")], &[("KVORUM_NAME", "a")])
+            .expect("they agree")
+            .name,
+        "a"
+    );
+    assert_eq!(
+        with(&[("name", "a")], &[("KVORUM_NAME", "")])
+            .expect("empty is unset")
+            .name,
+        "a"
+    );
 }
 
 #[test]
@@ -199,7 +338,10 @@ fn every_key_is_a_variable_too() {
 #[test]
 fn an_unknown_variable_is_refused_but_not_what_kubernetes_adds() {
     let lines = problems(with(&[], &[("KVORUM_DATADIR", "x")]));
-    assert_eq!(lines, ["unknown variable KVORUM_DATADIR; did you mean KVORUM_DATA_DIR?"]);
+    assert_eq!(
+        lines,
+        ["unknown variable KVORUM_DATADIR; did you mean KVORUM_DATA_DIR?"]
+    );
     let kubernetes = [
         ("KVORUM_SERVICE_HOST", "10.0.0.1"),
         ("KVORUM_PORT", "tcp://10.0.0.1:2379"),
@@ -227,12 +369,32 @@ fn a_file_gives_any_key_and_its_mistakes_are_shown_by_line() {
 
     for (name, text, part) in [
         ("key.toml", "\nnmae = \"x\"\n", "unknown key \"nmae\" (file"),
-        ("key.toml", "\nnmae = \"x\"\n", "line 2); did you mean name?"),
-        ("kind.toml", "name = 1.5\n", "a fraction stands where a string"),
-        ("table.toml", "[name]\nx = 1\n", "a table stands where a string"),
+        (
+            "key.toml",
+            "\nnmae = \"x\"\n",
+            "line 2); did you mean name?",
+        ),
+        (
+            "kind.toml",
+            "name = 1.5\n",
+            "a fraction stands where a string",
+        ),
+        (
+            "table.toml",
+            "[name]\nx = 1\n",
+            "a table stands where a string",
+        ),
         ("syntax.toml", "name = \"a\"\nmax-txn-ops = = 3\n", "line 2"),
-        ("value.toml", "heartbeat-interval = 100\n", "a unit is missing"),
-        ("twice.toml", "name = \"a\"\nname = \"b\"\n", "duplicate key"),
+        (
+            "value.toml",
+            "heartbeat-interval = 100\n",
+            "a unit is missing",
+        ),
+        (
+            "twice.toml",
+            "name = \"a\"\nname = \"b\"\n",
+            "duplicate key",
+        ),
     ] {
         let file = scratch.write(name, text);
         let lines = problems(with(&[("config", &file)], &[]));
@@ -240,7 +402,10 @@ fn a_file_gives_any_key_and_its_mistakes_are_shown_by_line() {
         assert!(lines[0].contains(part), "{part:?} is not in {lines:?}");
     }
     let lines = problems(with(&[("config", "no/such/file")], &[]));
-    assert!(lines[0].contains("\"no/such/file\" (flag --config): No such file"), "{lines:?}");
+    assert!(
+        lines[0].contains("\"no/such/file\" (flag --config): No such file"),
+        "{lines:?}"
+    );
 }
 
 #[test]
@@ -248,11 +413,19 @@ fn one_listener_serves_both_schemes_that_share_its_address() {
     let scratch = Scratch::new("both");
     let pair = Pair::good(&scratch);
     let settings = good(&[
-        ("listen-client-urls", "http://127.0.0.1:0,https://127.0.0.1:0,https://[::1]:0"),
+        (
+            "listen-client-urls",
+            "http://127.0.0.1:0,https://127.0.0.1:0,https://[::1]:0",
+        ),
         ("cert-file", &pair.cert),
         ("key-file", &pair.key),
     ]);
-    let clients: Vec<_> = settings.listen.clients.iter().map(|c| (c.plain, c.tls)).collect();
+    let clients: Vec<_> = settings
+        .listen
+        .clients
+        .iter()
+        .map(|c| (c.plain, c.tls))
+        .collect();
     assert_eq!(clients, [(true, true), (false, true)]);
     assert!(settings.tls.is_some());
 }
@@ -282,7 +455,11 @@ impl Pair {
 
 fn tls_refused(cert: &str, key: &str, part: &str) {
     let lines = problems(with(
-        &[("listen-client-urls", "https://127.0.0.1:0"), ("cert-file", cert), ("key-file", key)],
+        &[
+            ("listen-client-urls", "https://127.0.0.1:0"),
+            ("cert-file", cert),
+            ("key-file", key),
+        ],
         &[],
     ));
     assert_eq!(lines.len(), 1, "{lines:?}");
@@ -300,7 +477,9 @@ fn certificate_files_are_checked_at_the_start() {
     let early = Pair::of(&scratch, "early", |params| {
         params.not_before = rcgen::date_time_ymd(4000, 1, 1);
     });
-    let nameless = Pair::of(&scratch, "nameless", |params| params.subject_alt_names.clear());
+    let nameless = Pair::of(&scratch, "nameless", |params| {
+        params.subject_alt_names.clear()
+    });
     let client = Pair::of(&scratch, "client", |params| {
         params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
     });
@@ -331,7 +510,10 @@ fn tls_needs_the_whole_pair() {
         (vec![https], "an https:// URL needs both"),
         (vec![https, ("cert-file", "x")], "key-file: missing"),
         (vec![https, ("key-file", "x")], "cert-file: missing"),
-        (vec![("trusted-ca-file", "x")], "trusted-ca-file is of use only with both"),
+        (
+            vec![("trusted-ca-file", "x")],
+            "trusted-ca-file is of use only with both",
+        ),
     ] {
         let lines = problems(with(&flags, &[]));
         assert!(lines[0].contains(part), "{part:?} is not in {lines:?}");

@@ -39,7 +39,10 @@ pub(crate) fn load(files: Files<'_>) -> Result<Arc<ServerConfig>, Refused> {
     let provider = Arc::new(ring::default_provider());
     let chain = certificates(keys::CERT_FILE, files.cert)?;
     if let Some(leaf) = chain.first() {
-        check_leaf(leaf).map_err(|reason| Refused { key: keys::CERT_FILE, reason })?;
+        check_leaf(leaf).map_err(|reason| Refused {
+            key: keys::CERT_FILE,
+            reason,
+        })?;
     }
     let key = private_key(files.key)?;
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -70,22 +73,24 @@ fn client_verifier(
 ) -> Result<Arc<dyn ClientCertVerifier>, Refused> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(keys::TRUSTED_CA_FILE, path)? {
-        roots.add(certificate).map_err(|error| refused(keys::TRUSTED_CA_FILE, error))?;
+        roots
+            .add(certificate)
+            .map_err(|error| refused(keys::TRUSTED_CA_FILE, error))?;
     }
     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
         .build()
         .map_err(|error| refused(keys::TRUSTED_CA_FILE, error))
 }
 
-fn certificates(
-    key: &'static str,
-    path: &Path,
-) -> Result<Vec<CertificateDer<'static>>, Refused> {
+fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, Refused> {
     let pem = read(key, path)?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     match chain {
         Ok(chain) if !chain.is_empty() => Ok(chain),
-        Ok(_) => Err(refused(key, "holds no certificate: a PEM file has a line BEGIN CERTIFICATE")),
+        Ok(_) => Err(refused(
+            key,
+            "holds no certificate: a PEM file has a line BEGIN CERTIFICATE",
+        )),
         Err(error) => Err(refused(key, format!("is not valid PEM: {error}"))),
     }
 }
@@ -110,7 +115,10 @@ fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, Refused> {
 }
 
 fn refused(key: &'static str, reason: impl ToString) -> Refused {
-    Refused { key, reason: reason.to_string() }
+    Refused {
+        key,
+        reason: reason.to_string(),
+    }
 }
 
 /// What clients would refuse anyway, told to the operator first.
@@ -119,21 +127,27 @@ fn check_leaf(der: &CertificateDer<'_>) -> Result<(), String> {
         .map_err(|error| format!("is not a certificate that can be read: {error}"))?;
     let now_s = SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
+        .map_or(0, |since| {
+            i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+        });
     let validity = leaf.validity();
     if now_s > validity.not_after.timestamp() {
         return Err(format!("expired on {}: renew it", validity.not_after));
     }
     if now_s < validity.not_before.timestamp() {
         let from = validity.not_before;
-        return Err(format!("is valid only from {from}: check the clock of this machine"));
+        return Err(format!(
+            "is valid only from {from}: check the clock of this machine"
+        ));
     }
     match leaf.subject_alternative_name() {
         Ok(Some(names)) if !names.value.general_names.is_empty() => {}
         _ => {
-            return Err("has no subject alternative name, so no client accepts it: issue it with \
+            return Err(
+                "has no subject alternative name, so no client accepts it: issue it with \
                         the DNS names and addresses that clients dial"
-                .to_owned());
+                    .to_owned(),
+            );
         }
     }
     match leaf.extended_key_usage() {

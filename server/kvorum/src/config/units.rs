@@ -29,10 +29,14 @@ pub(crate) fn bytes(text: &str) -> Result<u64, String> {
         "GiB" => 30,
         "TiB" => 40,
         other => {
-            return Err(format!("unknown unit {other:?}: use KiB, MiB, GiB or TiB, or plain bytes"));
+            return Err(format!(
+                "unknown unit {other:?}: use KiB, MiB, GiB or TiB, or plain bytes"
+            ));
         }
     };
-    number.checked_mul(1 << shift).ok_or_else(|| "larger than can be counted".to_owned())
+    number
+        .checked_mul(1 << shift)
+        .ok_or_else(|| "larger than can be counted".to_owned())
 }
 
 /// A duration as it would be written.
@@ -66,6 +70,8 @@ fn split(text: &str) -> Result<(u64, &str), String> {
     if number.is_empty() || unit.starts_with('.') {
         return Err("not a whole number".to_owned());
     }
-    let number = number.parse().map_err(|_| "larger than can be counted".to_owned())?;
+    let number = number
+        .parse()
+        .map_err(|_| "larger than can be counted".to_owned())?;
     Ok((number, unit))
 }

@@ -66,7 +66,10 @@ pub(crate) fn listen(text: &str) -> Result<ListenUrl, String> {
             )
         })?,
     };
-    Ok(ListenUrl { scheme: parts.scheme, address: SocketAddr::new(ip, parts.port) })
+    Ok(ListenUrl {
+        scheme: parts.scheme,
+        address: SocketAddr::new(ip, parts.port),
+    })
 }
 
 /// A URL for others to dial; names are fine, port 0 and "all addresses" are not.
@@ -83,7 +86,9 @@ pub(crate) fn advertise(text: &str) -> Result<String, String> {
 
 fn parts(text: &str) -> Result<Parts<'_>, String> {
     let Some((scheme, rest)) = text.split_once("://") else {
-        return Err(format!("the scheme is missing: write http://{text} or https://{text}"));
+        return Err(format!(
+            "the scheme is missing: write http://{text} or https://{text}"
+        ));
     };
     let scheme = match scheme {
         "http" => Scheme::Http,
@@ -107,9 +112,14 @@ fn parts(text: &str) -> Result<Parts<'_>, String> {
         return Err("the host is missing: write 127.0.0.1, 0.0.0.0 or a name".to_owned());
     }
     if host.contains(':') && !host.starts_with('[') {
-        return Err(format!("an IPv6 address stands in brackets: [{host}]:{port}"));
+        return Err(format!(
+            "an IPv6 address stands in brackets: [{host}]:{port}"
+        ));
     }
-    if !host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte)) {
+    if !host
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte))
+    {
         return Err("the host has a character that no host name has".to_owned());
     }
     let port = port
@@ -119,7 +129,10 @@ fn parts(text: &str) -> Result<Parts<'_>, String> {
 }
 
 fn address(host: &str) -> Option<IpAddr> {
-    if let Some(inner) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+    if let Some(inner) = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+    {
         return inner.parse::<Ipv6Addr>().ok().map(IpAddr::V6);
     }
     host.parse::<Ipv4Addr>().ok().map(IpAddr::V4)

@@ -1,0 +1,341 @@
+//! `cargo xtask test`: everything that must hold, in order, with one line per step and one summary line.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::packages::{self, FOR_TESTS};
+use crate::product::{self, Repo};
+use crate::step::{self, Ran};
+use crate::tally::{self, Tally};
+use crate::ui;
+
+/// Server crates and tests. The console is compiled for the browser and this program is running, so both stand apart;
+/// always the same set, so that nothing is compiled twice.
+const SERVER: [&str; 5] = [
+    "--workspace",
+    "--exclude",
+    "kvorum-ui",
+    "--exclude",
+    "xtask",
+];
+
+/// How a step ended.
+enum Outcome {
+    /// It ran; these are its counts.
+    Counted(Tally),
+    /// It ran and something is wrong: what to show.
+    Failed(Tally, String),
+    /// It could not run: why.
+    Skipped(String),
+}
+
+struct Step {
+    name: &'static str,
+    run: fn(&Suite<'_>) -> Result<Outcome>,
+}
+
+const STEPS: &[Step] = &[
+    Step {
+        name: "format",
+        run: format,
+    },
+    Step {
+        name: "console",
+        run: console,
+    },
+    Step {
+        name: "clippy",
+        run: clippy,
+    },
+    Step {
+        name: "server",
+        run: server,
+    },
+    Step {
+        name: "static",
+        run: statically_linked,
+    },
+    Step {
+        name: "tidy",
+        run: tidy_step,
+    },
+    Step {
+        name: "unit",
+        run: unit,
+    },
+    Step {
+        name: "unit-xtask",
+        run: unit_xtask,
+    },
+    Step {
+        name: "unit-console",
+        run: unit_console,
+    },
+    Step {
+        name: "processes",
+        run: processes,
+    },
+    Step {
+        name: "browser",
+        run: browser,
+    },
+];
+
+struct Suite<'a> {
+    repo: &'a Repo,
+    logs: PathBuf,
+}
+
+impl<'a> Suite<'a> {
+    fn new(repo: &'a Repo) -> Self {
+        Self {
+            repo,
+            logs: repo.target("xtask-logs"),
+        }
+    }
+
+    fn execute(&self, name: &str, command: Command) -> Result<Ran> {
+        step::execute(&self.logs, name, command)
+    }
+
+    /// A command that is one check.
+    fn check(&self, name: &str, command: Command) -> Result<Outcome> {
+        let ran = self.execute(name, command)?;
+        if ran.status.success() {
+            return Ok(Outcome::Counted(Tally::PASSED));
+        }
+        Ok(Outcome::Failed(Tally::FAILED, explain(&ran)))
+    }
+
+    /// A run of `cargo test` with counts of its own.
+    fn cargo_test(&self, name: &str, arguments: &[&str], harness: &[&str]) -> Result<Outcome> {
+        let mut cargo = self.repo.cargo(&["test", "--release", "--no-fail-fast"]);
+        cargo
+            .args(arguments)
+            .args(["--", "--show-output"])
+            .args(harness);
+        let ran = self.execute(name, cargo)?;
+        for line in tally::skip_lines(&ran.output) {
+            eprintln!("        {line}");
+        }
+        let mut tally = Tally::of_cargo_test(&ran.output);
+        if ran.status.success() && tally.failed == 0 {
+            if tally == Tally::default() {
+                return Ok(Outcome::Failed(Tally::FAILED, "no test ran".to_owned()));
+            }
+            return Ok(Outcome::Counted(tally));
+        }
+        // What does not compile, or dies, has no result line.
+        tally.failed = tally.failed.max(1);
+        Ok(Outcome::Failed(tally, explain(&ran)))
+    }
+}
+
+/// Runs all steps, or those whose name contains a word.
+pub(crate) fn run(repo: &Repo, arguments: &[String]) -> Result<ExitCode> {
+    let only = match arguments {
+        [] => "",
+        [flag, word] if flag == "--only" => word.as_str(),
+        _ => bail!("unknown arguments {arguments:?}: use --only WORD"),
+    };
+    let steps: Vec<&Step> = STEPS
+        .iter()
+        .filter(|step| step.name.contains(only))
+        .collect();
+    if steps.is_empty() {
+        let names: Vec<&str> = STEPS.iter().map(|step| step.name).collect();
+        bail!("no step is called {only:?}: there are {}", names.join(", "));
+    }
+    packages::provide(FOR_TESTS);
+    let suite = Suite::new(repo);
+    let begun = Instant::now();
+    let mut total = Tally::default();
+    for (at, step) in steps.iter().enumerate() {
+        eprintln!("[{:2}/{}] {} …", at + 1, steps.len(), step.name);
+        total += perform(&suite, step);
+    }
+    eprintln!("{} s", begun.elapsed().as_secs());
+    summary(total);
+    Ok(if total.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// The one line on standard output.
+#[expect(
+    clippy::print_stdout,
+    reason = "the summary is what this program is run for"
+)]
+fn summary(total: Tally) {
+    println!("{total}");
+}
+
+fn perform(suite: &Suite<'_>, step: &Step) -> Tally {
+    let begun = Instant::now();
+    let outcome = (step.run)(suite)
+        .unwrap_or_else(|error| Outcome::Failed(Tally::FAILED, format!("{error:#}")));
+    let seconds = begun.elapsed().as_secs();
+    let name = step.name;
+    match outcome {
+        Outcome::Counted(tally) => {
+            eprintln!("        {name}: ok, {tally} ({seconds} s)");
+            tally
+        }
+        Outcome::Failed(tally, reason) => {
+            eprintln!("{reason}\n        {name}: FAILED, {tally} ({seconds} s)");
+            tally
+        }
+        Outcome::Skipped(reason) => {
+            eprintln!("        SKIP {name}: {reason}");
+            Tally::SKIPPED
+        }
+    }
+}
+
+fn explain(ran: &Ran) -> String {
+    format!(
+        "{}\n        ended with {}; all of it: {}",
+        ran.tail(),
+        ran.status,
+        ran.log.display()
+    )
+}
+
+fn format(suite: &Suite<'_>) -> Result<Outcome> {
+    suite.check("format", suite.repo.cargo(&["fmt", "--all", "--check"]))
+}
+
+fn console(suite: &Suite<'_>) -> Result<Outcome> {
+    ui::build(suite.repo.path())?;
+    Ok(Outcome::Counted(Tally::PASSED))
+}
+
+fn clippy(suite: &Suite<'_>) -> Result<Outcome> {
+    let words = [
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    suite.check("clippy", suite.repo.cargo(&words))
+}
+
+fn server(suite: &Suite<'_>) -> Result<Outcome> {
+    let mut cargo = suite.repo.cargo(&["build", "--release", "--bins"]);
+    cargo.args(SERVER);
+    suite.check("server", cargo)
+}
+
+fn statically_linked(suite: &Suite<'_>) -> Result<Outcome> {
+    product::linkage(&suite.repo.program("kvorum")?)?;
+    Ok(Outcome::Counted(Tally::PASSED))
+}
+
+/// The house rules alone, for `cargo xtask tidy`.
+pub(crate) fn tidy(repo: &Repo) -> Result<ExitCode> {
+    let tally = perform(
+        &Suite::new(repo),
+        &Step {
+            name: "tidy",
+            run: tidy_step,
+        },
+    );
+    Ok(if tally.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn tidy_step(suite: &Suite<'_>) -> Result<Outcome> {
+    suite.cargo_test("tidy", &["-p", "kvorum-tests", "--lib", "tidy::"], &[])
+}
+
+fn unit(suite: &Suite<'_>) -> Result<Outcome> {
+    let arguments = [&SERVER[..], &["--lib", "--bins"]].concat();
+    suite.cargo_test("unit", &arguments, &["--skip", "tidy::"])
+}
+
+fn unit_xtask(suite: &Suite<'_>) -> Result<Outcome> {
+    suite.cargo_test("unit-xtask", &["-p", "xtask"], &[])
+}
+
+fn unit_console(suite: &Suite<'_>) -> Result<Outcome> {
+    suite.cargo_test("unit-console", &["-p", "kvorum-ui"], &[])
+}
+
+fn processes(suite: &Suite<'_>) -> Result<Outcome> {
+    suite.cargo_test("processes", &["-p", "kvorum-tests", "--test", "it"], &[])
+}
+
+/// A tour through the console in a real browser, against a real member.
+fn browser(suite: &Suite<'_>) -> Result<Outcome> {
+    for program in ["node", "npm", "chromium"] {
+        if packages::find(program).is_none() {
+            return Ok(Outcome::Skipped(format!("{program} is not installed")));
+        }
+    }
+    let tour = suite.repo.path().join("tests/browser");
+    let modules = install_modules(suite, &tour)?;
+    let mut node = Command::new("node");
+    node.current_dir(suite.repo.path())
+        .arg("tests/browser/tour.mjs")
+        .env("KVORUM_BIN", suite.repo.program("kvorum")?)
+        .env("NODE_PATH", modules);
+    let ran = suite.execute("browser", node)?;
+    let passed = ran
+        .output
+        .lines()
+        .filter(|line| line.trim_start().starts_with("ok "))
+        .count();
+    let failed = ran
+        .output
+        .lines()
+        .filter(|line| line.trim_start().starts_with("not ok "))
+        .count();
+    let tally = Tally {
+        passed: u32::try_from(passed).unwrap_or(u32::MAX),
+        failed: u32::try_from(failed).unwrap_or(u32::MAX),
+        skipped: 0,
+    };
+    if ran.status.success() && failed == 0 {
+        return Ok(Outcome::Counted(if passed == 0 {
+            Tally::PASSED
+        } else {
+            tally
+        }));
+    }
+    Ok(Outcome::Failed(
+        Tally {
+            failed: tally.failed.max(1),
+            ..tally
+        },
+        explain(&ran),
+    ))
+}
+
+/// Puts the packages of the lock file under `target/`, beside a copy of it; the tree stays as it is.
+fn install_modules(suite: &Suite<'_>, tour: &Path) -> Result<PathBuf> {
+    let place = suite.repo.target("browser");
+    std::fs::create_dir_all(&place).with_context(|| format!("make {}", place.display()))?;
+    for name in ["package.json", "package-lock.json"] {
+        let from = tour.join(name);
+        std::fs::copy(&from, place.join(name))
+            .with_context(|| format!("copy {}", from.display()))?;
+    }
+    let mut npm = Command::new("npm");
+    npm.current_dir(&place)
+        .args(["ci", "--no-audit", "--no-fund"]);
+    let ran = suite.execute("npm-ci", npm)?;
+    if !ran.status.success() {
+        bail!("npm ci failed:\n{}", explain(&ran));
+    }
+    Ok(place.join("node_modules"))
+}
