@@ -1,1 +1,40 @@
-//! etcd's gRPC services and HTTP endpoints on the client port.
+//! The client listener: etcd's gRPC services and HTTP endpoints on one port.
+//!
+//! [`Front::start`] runs one I/O thread per [`kvorum_member::Handle`]. gRPC is spoken by hand over the h2 crate: a call
+//! is decoded, handed to the `Handle`, and answered inside the task of its connection, and a pass over a connection
+//! ends in one write. Requests are checked behind the `Handle`; this crate only translates. `error` is the only place
+//! with gRPC codes and etcd's texts, `route` the only table of RPCs.
+
+mod accept;
+mod cluster;
+mod connection;
+mod context;
+mod error;
+mod frame;
+mod gather;
+mod health;
+mod http;
+mod http2;
+mod kv;
+mod lease;
+mod maintenance;
+mod metadata;
+mod metrics;
+mod options;
+mod route;
+mod server;
+mod stream;
+mod tls;
+mod unary;
+mod version;
+mod watch;
+
+pub use crate::{
+    error::{Code, Status},
+    http::HttpEndpoints,
+    metrics::{keep_up, metrics_recorder},
+    options::{Listener, Options, Scope},
+    server::Front,
+    tls::{TlsError, server_config},
+    version::{CLUSTER_VERSION, SERVER_VERSION, STORAGE_VERSION},
+};

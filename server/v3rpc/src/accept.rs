@@ -1,0 +1,85 @@
+//! Accepting connections and dealing them to the I/O threads in turn, and the signal that stops both.
+
+use std::{io, net::TcpStream, sync::Arc, time::Duration};
+
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+};
+
+use crate::connection::Door;
+
+/// How long to wait when no more connections can be opened, as when file descriptors are used up.
+const RETRY_AFTER: Duration = Duration::from_millis(50);
+
+/// A connection on its way to an I/O thread.
+pub(crate) struct Accepted {
+    pub(crate) socket: TcpStream,
+    pub(crate) door: Arc<Door>,
+}
+
+/// Tells everything that waits on it when the listener stops.
+#[derive(Clone)]
+pub(crate) struct Stop(watch::Receiver<bool>);
+
+impl Stop {
+    /// The signal and what raises it.
+    pub(crate) fn new() -> (watch::Sender<bool>, Self) {
+        let (raise, wait) = watch::channel(false);
+        (raise, Self(wait))
+    }
+
+    /// Returns once the listener stops; also if whoever could stop it is gone.
+    pub(crate) async fn wait(&mut self) {
+        // An error means that the sender is gone.
+        let _ = self.0.wait_for(|stopped| *stopped).await;
+    }
+}
+
+/// Deals connections to threads in turn: two connections are on two threads.
+#[derive(Clone)]
+pub(crate) struct Dealer {
+    threads: Vec<mpsc::UnboundedSender<Accepted>>,
+    turn: usize,
+}
+
+impl Dealer {
+    pub(crate) const fn new(threads: Vec<mpsc::UnboundedSender<Accepted>>) -> Self {
+        Self { threads, turn: 0 }
+    }
+
+    fn deal(&mut self, accepted: Accepted) {
+        self.turn = (self.turn + 1) % self.threads.len().max(1);
+        if let Some(thread) = self.threads.get(self.turn) {
+            // A thread that is gone is stopping; its connections end like all others.
+            let _ = thread.send(accepted);
+        }
+    }
+}
+
+/// Accepts until the listener stops.
+pub(crate) async fn accept(
+    listener: std::net::TcpListener,
+    door: Arc<Door>,
+    mut dealer: Dealer,
+    mut stop: Stop,
+) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(listener)?;
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.wait() => return Ok(()),
+        };
+        match accepted.and_then(|(socket, _)| socket.into_std()) {
+            Ok(socket) => dealer.deal(Accepted {
+                socket,
+                door: Arc::clone(&door),
+            }),
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(RETRY_AFTER).await;
+            }
+        }
+    }
+}

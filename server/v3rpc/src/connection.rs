@@ -1,0 +1,163 @@
+//! One accepted connection: TLS or plain by its first byte, HTTP/2 or HTTP/1 by its preface, each within a deadline.
+
+use std::{convert::Infallible, io, rc::Rc, sync::Arc};
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::Full;
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::{accept::Stop, context::IoContext, gather::ReadAhead, http2, options::Scope};
+
+/// First byte of a TLS record that carries a handshake.
+const TLS_HANDSHAKE: u8 = 0x16;
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Head of an HTTP/1 request.
+const HTTP1_HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// Who may come in, and to what.
+pub(crate) struct Door {
+    pub(crate) tls: Option<TlsAcceptor>,
+    pub(crate) allow_plain: bool,
+    pub(crate) scope: Scope,
+}
+
+/// Serves one connection until it ends.
+pub(crate) async fn serve(cx: Rc<IoContext>, socket: TcpStream, door: Arc<Door>, stop: Stop) {
+    let peer = socket.peer_addr();
+    if let Err(error) = enter(cx, socket, &door, stop).await {
+        tracing::debug!(?peer, %error, "connection ended");
+    }
+}
+
+async fn enter(cx: Rc<IoContext>, socket: TcpStream, door: &Door, stop: Stop) -> io::Result<()> {
+    // Replies are gathered already; waiting for more would only delay them.
+    socket.set_nodelay(true)?;
+    let deadline = tokio::time::Instant::now() + cx.options.handshake_timeout;
+    let mut first = [0];
+    let count = tokio::time::timeout_at(deadline, socket.peek(&mut first)).await??;
+    if count == 0 {
+        return Ok(());
+    }
+    let wants_tls = first == [TLS_HANDSHAKE];
+    match &door.tls {
+        Some(tls) if wants_tls => {
+            let socket = tokio::time::timeout_at(deadline, tls.accept(socket)).await??;
+            speak(cx, door.scope, socket, stop).await
+        }
+        _ if wants_tls => refuse(&socket, "TLS, and this listener has no certificate"),
+        _ if door.allow_plain => speak(cx, door.scope, socket, stop).await,
+        _ => refuse(&socket, "no TLS, which this listener demands"),
+    }
+}
+
+/// Resets the connection, so that the client fails at once and not after a timeout.
+fn refuse(socket: &TcpStream, what: &str) -> io::Result<()> {
+    socket.set_zero_linger()?;
+    Err(io::Error::new(
+        io::ErrorKind::ConnectionRefused,
+        format!("the client speaks {what}"),
+    ))
+}
+
+async fn speak<S>(cx: Rc<IoContext>, scope: Scope, mut socket: S, stop: Stop) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let read_ahead = timeout(cx.options.header_timeout, read_preface(&mut socket)).await??;
+    if read_ahead == HTTP2_PREFACE {
+        return http2::serve(cx, scope, socket, read_ahead, stop).await;
+    }
+    http1(cx, socket, read_ahead, stop)
+        .await
+        .map_err(io::Error::other)
+}
+
+/// Reads until it is clear whether HTTP/2 is spoken: the whole preface, or the first bytes of something else.
+async fn read_preface(socket: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes> {
+    let mut head = BytesMut::with_capacity(HTTP2_PREFACE.len());
+    while head.len() < HTTP2_PREFACE.len() && HTTP2_PREFACE.starts_with(&head) {
+        let missing = (HTTP2_PREFACE.len() - head.len()) as u64;
+        if (&mut *socket).take(missing).read_buf(&mut head).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(head.freeze())
+}
+
+/// Only the HTTP endpoints speak HTTP/1.
+async fn http1<S>(
+    cx: Rc<IoContext>,
+    socket: S,
+    read_ahead: Bytes,
+    mut stop: Stop,
+) -> Result<(), hyper::Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let header_timeout = cx.options.header_timeout;
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let cx = Rc::clone(&cx);
+        async move {
+            let response = cx.endpoints.respond(request.method(), request.uri()).await;
+            Ok::<_, Infallible>(response.map(Full::new))
+        }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .max_buf_size(HTTP1_HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(ReadAhead::new(socket, read_ahead)), service);
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        biased;
+        served = connection.as_mut() => return served,
+        () = stop.wait() => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    async fn preface_of(pieces: &[&[u8]]) -> io::Result<Bytes> {
+        let (mut client, mut server) = tokio::io::duplex(64);
+        let (read, ()) = tokio::join!(read_preface(&mut server), async {
+            for piece in pieces {
+                client.write_all(piece).await.expect("open");
+                tokio::task::yield_now().await;
+            }
+            drop(client);
+        });
+        read
+    }
+
+    #[tokio::test]
+    async fn http2_is_known_by_its_preface_in_any_pieces() {
+        for cut in 1..HTTP2_PREFACE.len() {
+            let (left, right) = HTTP2_PREFACE.split_at(cut);
+            let read = preface_of(&[left, right, b"frames"])
+                .await
+                .expect("complete");
+            assert_eq!(read, HTTP2_PREFACE);
+        }
+    }
+
+    #[tokio::test]
+    async fn anything_else_is_http1_as_soon_as_it_differs() {
+        let read = preface_of(&[b"PUT / HTTP/1.1\r\n"]).await.expect("decided");
+        assert_eq!(&read[..], b"PUT / HTTP/1.1\r\n");
+        let read = preface_of(&[b"P", b"O"]).await.expect("decided");
+        assert_eq!(&read[..], b"PO");
+        assert!(preface_of(&[b"PRI * HT"]).await.is_err());
+    }
+}

@@ -1,0 +1,67 @@
+//! What the connections of one I/O thread share.
+
+use std::{cell::Cell, sync::Arc};
+
+use http::HeaderMap;
+use kvorum_core::Error;
+use kvorum_member::Handle;
+
+use crate::{
+    error::Status,
+    http::HttpEndpoints,
+    metadata::Metadata,
+    metrics::{ByteMetrics, ClientVersions},
+    options::Options,
+    route::Routes,
+};
+
+/// One per I/O thread; nothing in it is touched by another.
+pub(crate) struct IoContext {
+    pub(crate) handle: Handle,
+    pub(crate) options: Arc<Options>,
+    pub(crate) routes: Routes,
+    pub(crate) bytes: ByteMetrics,
+    pub(crate) endpoints: HttpEndpoints,
+    versions: ClientVersions,
+    /// A cluster version, once decided, stays decided.
+    capable: Cell<bool>,
+}
+
+impl IoContext {
+    pub(crate) fn new(handle: Handle, options: Arc<Options>) -> Self {
+        let endpoints = HttpEndpoints::new(handle.clone(), Arc::clone(&options.render_metrics));
+        Self {
+            handle,
+            options,
+            routes: Routes::new(),
+            bytes: ByteMetrics::new(),
+            endpoints,
+            versions: ClientVersions::default(),
+            capable: Cell::new(false),
+        }
+    }
+
+    /// What etcd checks before any call, in its order; a caller that passes is counted by its version.
+    pub(crate) fn admit<'a>(
+        &self,
+        headers: &'a HeaderMap,
+        stream: bool,
+    ) -> Result<Metadata<'a>, Status> {
+        if !self.capable.get() {
+            if !self.handle.status().capable {
+                return Err(Error::NotCapable.into());
+            }
+            self.capable.set(true);
+        }
+        let metadata = Metadata::read(headers)?;
+        self.versions.count(metadata.client_api_version, stream);
+        if metadata.require_leader && !self.has_leader() {
+            return Err(Error::NoLeader.into());
+        }
+        Ok(metadata)
+    }
+
+    pub(crate) fn has_leader(&self) -> bool {
+        self.handle.status().leader != 0
+    }
+}

@@ -1,0 +1,320 @@
+//! The only place with gRPC codes and etcd's exact texts (ETCD.md §3).
+//!
+//! Clients look errors up by their text, so every text here is an interface. Two of etcd's errors carry no code of
+//! their own on the wire and arrive as `Unknown`; that is kept.
+
+use std::borrow::Cow;
+
+use kvorum_core::Error;
+
+/// A gRPC status code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Code {
+    /// Success.
+    Ok = 0,
+    /// The caller gave up.
+    Canceled = 1,
+    /// Anything without a code of its own.
+    Unknown = 2,
+    /// The request can never succeed as it is.
+    InvalidArgument = 3,
+    /// The caller's deadline passed.
+    DeadlineExceeded = 4,
+    /// What was asked for does not exist.
+    NotFound = 5,
+    /// What was to be created exists.
+    AlreadyExists = 6,
+    /// The caller may not do this.
+    PermissionDenied = 7,
+    /// A limit or quota is reached.
+    ResourceExhausted = 8,
+    /// The system is not in the state the request needs.
+    FailedPrecondition = 9,
+    /// A conflict; try again.
+    Aborted = 10,
+    /// A revision or number outside what is kept.
+    OutOfRange = 11,
+    /// The method does not exist here.
+    Unimplemented = 12,
+    /// A broken message.
+    Internal = 13,
+    /// Try another member, or later.
+    Unavailable = 14,
+    /// The data is damaged.
+    DataLoss = 15,
+    /// The caller is unknown.
+    Unauthenticated = 16,
+}
+
+impl Code {
+    /// All codes by number.
+    pub const ALL: [Self; 17] = [
+        Self::Ok,
+        Self::Canceled,
+        Self::Unknown,
+        Self::InvalidArgument,
+        Self::DeadlineExceeded,
+        Self::NotFound,
+        Self::AlreadyExists,
+        Self::PermissionDenied,
+        Self::ResourceExhausted,
+        Self::FailedPrecondition,
+        Self::Aborted,
+        Self::OutOfRange,
+        Self::Unimplemented,
+        Self::Internal,
+        Self::Unavailable,
+        Self::DataLoss,
+        Self::Unauthenticated,
+    ];
+
+    /// The name that etcd's metrics use.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "OK",
+            Self::Canceled => "Canceled",
+            Self::Unknown => "Unknown",
+            Self::InvalidArgument => "InvalidArgument",
+            Self::DeadlineExceeded => "DeadlineExceeded",
+            Self::NotFound => "NotFound",
+            Self::AlreadyExists => "AlreadyExists",
+            Self::PermissionDenied => "PermissionDenied",
+            Self::ResourceExhausted => "ResourceExhausted",
+            Self::FailedPrecondition => "FailedPrecondition",
+            Self::Aborted => "Aborted",
+            Self::OutOfRange => "OutOfRange",
+            Self::Unimplemented => "Unimplemented",
+            Self::Internal => "Internal",
+            Self::Unavailable => "Unavailable",
+            Self::DataLoss => "DataLoss",
+            Self::Unauthenticated => "Unauthenticated",
+        }
+    }
+
+    /// The number as it stands in the `grpc-status` trailer.
+    #[must_use]
+    pub const fn digits(self) -> &'static str {
+        const DIGITS: [&str; 17] = [
+            "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15",
+            "16",
+        ];
+        DIGITS[self as usize]
+    }
+}
+
+/// A refusal as a client sees it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Status {
+    /// The code.
+    pub code: Code,
+    /// The text, unescaped.
+    pub message: Cow<'static, str>,
+}
+
+impl Status {
+    /// A status of one's own.
+    pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn internal(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Code::Internal, message)
+    }
+
+    pub(crate) fn unimplemented(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Code::Unimplemented, message)
+    }
+
+    /// The caller's deadline passed; gRPC's own text, without etcd's prefix.
+    pub(crate) const fn deadline_exceeded() -> Self {
+        Self::of(Code::DeadlineExceeded, "context deadline exceeded")
+    }
+
+    /// The caller reset the stream or its connection is gone.
+    pub(crate) const fn canceled() -> Self {
+        Self::of(Code::Canceled, "context canceled")
+    }
+
+    /// The member ends a watch stream.
+    pub(crate) const fn watch_canceled() -> Self {
+        Self::of(Code::Canceled, "etcdserver: watch canceled")
+    }
+
+    /// `client-api-version` is not UTF-8.
+    pub(crate) const fn invalid_client_api_version() -> Self {
+        Self::of(
+            Code::InvalidArgument,
+            "etcdserver: invalid client api version",
+        )
+    }
+
+    /// Authenticate while authentication is off.
+    pub(crate) const fn auth_not_enabled() -> Self {
+        Self::of(
+            Code::FailedPrecondition,
+            "etcdserver: authentication is not enabled",
+        )
+    }
+
+    /// The member cannot prove that it may renew leases; clients move on to another one.
+    pub(crate) const fn not_primary_lessor() -> Self {
+        Self::of(Code::Unknown, "not a primary lessor")
+    }
+
+    const fn of(code: Code, message: &'static str) -> Self {
+        Self {
+            code,
+            message: Cow::Borrowed(message),
+        }
+    }
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        let (code, message) = wire(error);
+        Self::of(code, message)
+    }
+}
+
+/// Code and text of each refusal of the machine.
+const fn wire(error: Error) -> (Code, &'static str) {
+    use Code::{
+        DataLoss, FailedPrecondition, InvalidArgument, NotFound, OutOfRange, ResourceExhausted,
+        Unavailable, Unknown,
+    };
+    match error {
+        Error::EmptyKey => (InvalidArgument, "etcdserver: key is not provided"),
+        Error::KeyNotFound => (InvalidArgument, "etcdserver: key not found"),
+        Error::ValueProvided => (InvalidArgument, "etcdserver: value is provided"),
+        Error::LeaseProvided => (InvalidArgument, "etcdserver: lease is provided"),
+        Error::TooManyOps => (
+            InvalidArgument,
+            "etcdserver: too many operations in txn request",
+        ),
+        Error::DuplicateKey => (
+            InvalidArgument,
+            "etcdserver: duplicate key given in txn request",
+        ),
+        Error::InvalidSortOption => (InvalidArgument, "etcdserver: invalid sort option"),
+        Error::Compacted => (
+            OutOfRange,
+            "etcdserver: mvcc: required revision has been compacted",
+        ),
+        Error::FutureRevision => (
+            OutOfRange,
+            "etcdserver: mvcc: required revision is a future revision",
+        ),
+        Error::NoSpace => (
+            ResourceExhausted,
+            "etcdserver: mvcc: database space exceeded",
+        ),
+        Error::Corrupt => (DataLoss, "etcdserver: corrupt cluster"),
+        Error::LeaseNotFound => (NotFound, "etcdserver: requested lease not found"),
+        Error::LeaseExists => (FailedPrecondition, "etcdserver: lease already exists"),
+        Error::LeaseTtlTooLarge => (OutOfRange, "etcdserver: too large lease TTL"),
+        Error::RequestTooLarge => (InvalidArgument, "etcdserver: request is too large"),
+        // etcd's own mapping misses this one, so it travels without a code.
+        Error::TooManyRequests => (Unknown, "etcdserver: too many requests"),
+        Error::Timeout => (Unavailable, "etcdserver: request timed out"),
+        Error::LeaderChanged => (Unavailable, "etcdserver: leader changed"),
+        Error::NoLeader => (Unavailable, "etcdserver: no leader"),
+        Error::NotLeader => (FailedPrecondition, "etcdserver: not leader"),
+        Error::Stopped => (Unavailable, "etcdserver: server stopped"),
+        Error::NotCapable => (FailedPrecondition, "etcdserver: not capable"),
+        Error::MemberNotFound => (NotFound, "etcdserver: member not found"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every error of the machine with the code and text of ETCD.md §3, written out a second time.
+    const TABLE: &[(Error, u8, &str)] = &[
+        (Error::EmptyKey, 3, "etcdserver: key is not provided"),
+        (Error::KeyNotFound, 3, "etcdserver: key not found"),
+        (Error::ValueProvided, 3, "etcdserver: value is provided"),
+        (Error::LeaseProvided, 3, "etcdserver: lease is provided"),
+        (
+            Error::TooManyOps,
+            3,
+            "etcdserver: too many operations in txn request",
+        ),
+        (
+            Error::DuplicateKey,
+            3,
+            "etcdserver: duplicate key given in txn request",
+        ),
+        (
+            Error::InvalidSortOption,
+            3,
+            "etcdserver: invalid sort option",
+        ),
+        (
+            Error::Compacted,
+            11,
+            "etcdserver: mvcc: required revision has been compacted",
+        ),
+        (
+            Error::FutureRevision,
+            11,
+            "etcdserver: mvcc: required revision is a future revision",
+        ),
+        (
+            Error::NoSpace,
+            8,
+            "etcdserver: mvcc: database space exceeded",
+        ),
+        (Error::Corrupt, 15, "etcdserver: corrupt cluster"),
+        (
+            Error::LeaseNotFound,
+            5,
+            "etcdserver: requested lease not found",
+        ),
+        (Error::LeaseExists, 9, "etcdserver: lease already exists"),
+        (
+            Error::LeaseTtlTooLarge,
+            11,
+            "etcdserver: too large lease TTL",
+        ),
+        (
+            Error::RequestTooLarge,
+            3,
+            "etcdserver: request is too large",
+        ),
+        (Error::TooManyRequests, 2, "etcdserver: too many requests"),
+        (Error::Timeout, 14, "etcdserver: request timed out"),
+        (Error::LeaderChanged, 14, "etcdserver: leader changed"),
+        (Error::NoLeader, 14, "etcdserver: no leader"),
+        (Error::NotLeader, 9, "etcdserver: not leader"),
+        (Error::Stopped, 14, "etcdserver: server stopped"),
+        (Error::NotCapable, 9, "etcdserver: not capable"),
+        (Error::MemberNotFound, 5, "etcdserver: member not found"),
+    ];
+
+    #[test]
+    fn every_error_has_etcds_code_and_text() {
+        for (error, code, text) in TABLE {
+            let status = Status::from(*error);
+            assert_eq!(
+                (status.code as u8, &*status.message),
+                (*code, *text),
+                "{error:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn codes_know_their_number() {
+        for (number, code) in Code::ALL.into_iter().enumerate() {
+            assert_eq!(code as usize, number);
+            assert_eq!(code.digits(), number.to_string());
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! One HTTP/2 connection: all its calls run inside one task, and what they answer during one pass leaves in one write.
+
+use std::{
+    cell::Cell,
+    io,
+    pin::{Pin, pin},
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use h2::{
+    Ping, PingPong, RecvStream,
+    server::{Connection, SendResponse},
+};
+use http::{Method, Request, header::CONTENT_TYPE};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::{Instant, Sleep, sleep, timeout},
+};
+
+use crate::{
+    accept::Stop,
+    context::IoContext,
+    error::Status,
+    frame::Payload,
+    gather::Gather,
+    options::{Options, Scope},
+    route::Rpc,
+    stream, unary,
+};
+
+/// Receive window, of a stream and of the connection.
+const WINDOW_BYTES: u32 = 1024 * 1024;
+/// Headers of one request; tokens fit, floods do not.
+const HEADER_BYTES_MAX: u32 = 64 * 1024;
+/// Streams that the peer reset before they were looked at. Clients that cancel a batch at once must pass.
+const RESET_STREAMS_MAX: usize = 256;
+/// Overhead of small DATA frames that may wait: some thousand small requests at once are normal here.
+const SMALL_FRAME_BUDGET_BYTES: usize = 16 * 1024 * 1024;
+/// What is written to a stream and not yet taken by the peer's window.
+const SEND_BUFFER_BYTES: usize = 256 * 1024;
+/// After a GOAWAY, calls that were on their way still arrive for so long.
+const LINGER: Duration = Duration::from_millis(100);
+
+/// Serves a connection until it ends, or until the listener stops and its calls are answered.
+pub(crate) async fn serve<S>(
+    cx: Rc<IoContext>,
+    scope: Scope,
+    socket: S,
+    read_ahead: Bytes,
+    mut stop: Stop,
+) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let gather = Gather::new(socket, read_ahead);
+    let connection = handshake(&cx.options, &gather).await?;
+    let keepalive = Keepalive::new(connection.1, &cx.options);
+    let unary_calls = Rc::new(Cell::new(0));
+    let drain_timeout = cx.options.drain_timeout;
+    let start = {
+        let unary_calls = Rc::clone(&unary_calls);
+        move |request, respond| {
+            dispatch(
+                Rc::clone(&cx),
+                scope,
+                Rc::clone(&unary_calls),
+                request,
+                respond,
+            )
+        }
+    };
+    let mut driver = Driver {
+        connection: connection.0,
+        gather: gather.clone(),
+        calls: FuturesUnordered::new(),
+        start,
+        keepalive,
+    };
+    let outcome = tokio::select! {
+        biased;
+        outcome = std::future::poll_fn(|task| driver.poll(task)) => Some(outcome),
+        () = stop.wait() => None,
+    };
+    let outcome = match outcome {
+        Some(outcome) => outcome,
+        None => drain(&mut driver, &unary_calls, drain_timeout).await,
+    };
+    // What HTTP/2 has to say at the end, such as the reason of a GOAWAY.
+    let rest = std::future::poll_fn(|task| gather.poll_drain(task));
+    let _ = timeout(Duration::from_secs(1), rest).await;
+    outcome
+}
+
+/// A broken connection or a broken rule, as the connection reports it.
+fn broken(error: h2::Error) -> io::Error {
+    io::Error::other(error)
+}
+
+type Transport<S> = Connection<Gather<S>, Payload>;
+
+async fn handshake<S>(
+    options: &Options,
+    gather: &Gather<S>,
+) -> io::Result<(Transport<S>, Option<PingPong>)>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut handshake = pin!(
+        h2::server::Builder::new()
+            .initial_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(WINDOW_BYTES)
+            .max_concurrent_streams(options.max_concurrent_streams)
+            .max_header_list_size(HEADER_BYTES_MAX)
+            .max_pending_accept_reset_streams(RESET_STREAMS_MAX)
+            .max_concurrent_reset_streams(RESET_STREAMS_MAX)
+            .max_send_buffer_size(SEND_BUFFER_BYTES)
+            .data_frame_budget(SMALL_FRAME_BUDGET_BYTES)
+            .handshake(gather.clone())
+    );
+    let shaken = std::future::poll_fn(|task| {
+        let polled = handshake.as_mut().poll(task).map_err(broken);
+        match gather.poll_drain(task) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            _ => polled,
+        }
+    });
+    let mut connection = timeout(options.header_timeout, shaken).await??;
+    let ping = connection.ping_pong();
+    Ok((connection, ping))
+}
+
+/// The connection and its calls, polled together.
+struct Driver<S, F, C> {
+    connection: Transport<S>,
+    gather: Gather<S>,
+    calls: FuturesUnordered<F>,
+    start: C,
+    keepalive: Keepalive,
+}
+
+impl<S, F, C> Driver<S, F, C>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    F: Future<Output = ()>,
+    C: FnMut(Request<RecvStream>, SendResponse<Payload>) -> F,
+{
+    /// One pass: answer what can be answered, take what has arrived, then write everything at once.
+    fn poll(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            while let Poll::Ready(Some(())) = self.calls.poll_next_unpin(task) {}
+            let before = self.calls.len();
+            if let Poll::Ready(closed) = self.poll_accept(task) {
+                return Poll::Ready(closed);
+            }
+            if self.calls.len() == before {
+                break;
+            }
+        }
+        if let Poll::Ready(Err(error)) = self.gather.poll_drain(task) {
+            return Poll::Ready(Err(error));
+        }
+        self.keepalive.poll(task)
+    }
+
+    /// Reads and writes frames; starts the calls that have arrived. Ready once the connection is closed.
+    fn poll_accept(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            match self.connection.poll_accept(task) {
+                Poll::Ready(Some(Ok((request, respond)))) => {
+                    self.calls.push((self.start)(request, respond));
+                }
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(broken(error))),
+                Poll::Ready(None) => return Poll::Ready(Ok(())),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+}
+
+/// Says GOAWAY and answers the unary calls under way. Open streams end with the connection: that is what tells clients
+/// to resume elsewhere.
+async fn drain<S, F, C>(
+    driver: &mut Driver<S, F, C>,
+    unary_calls: &Cell<usize>,
+    drain_timeout: Duration,
+) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    F: Future<Output = ()>,
+    C: FnMut(Request<RecvStream>, SendResponse<Payload>) -> F,
+{
+    driver.connection.graceful_shutdown();
+    let mut linger = pin!(sleep(LINGER));
+    let drained = std::future::poll_fn(|task| {
+        if let Poll::Ready(closed) = driver.poll(task) {
+            return Poll::Ready(closed);
+        }
+        if linger.as_mut().poll(task).is_ready() && unary_calls.get() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        Poll::Pending
+    });
+    timeout(drain_timeout, drained).await.unwrap_or(Ok(()))
+}
+
+/// Counts a unary call as long as it lives.
+struct InFlight(Rc<Cell<usize>>);
+
+impl InFlight {
+    fn new(calls: Rc<Cell<usize>>) -> Self {
+        calls.set(calls.get() + 1);
+        Self(calls)
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
+
+/// Serves one HTTP/2 stream.
+async fn dispatch(
+    cx: Rc<IoContext>,
+    scope: Scope,
+    unary_calls: Rc<Cell<usize>>,
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Payload>,
+) {
+    if scope == Scope::Http || !is_grpc(&request) {
+        let _in_flight = InFlight::new(unary_calls);
+        return Box::pin(plain_http(&cx, request, respond)).await;
+    }
+    let route = match cx.routes.find(request.uri().path()) {
+        Ok(route) => Rc::clone(route),
+        Err(status) => return unary::refuse(&mut respond, &status),
+    };
+    match route.rpc {
+        Rpc::Unary(rpc) => {
+            let _in_flight = InFlight::new(unary_calls);
+            unary::serve(&cx, &route, rpc, request, respond).await;
+        }
+        Rpc::Stream(rpc) => Box::pin(stream::serve(&cx, &route, rpc, request, respond)).await,
+        Rpc::NotYet => {
+            route.metrics.started.increment(1);
+            let status = Status::unimplemented(format!(
+                "etcdserver: {}/{} is not available in this version of kvorum",
+                route.service, route.name
+            ));
+            route.metrics.handled(status.code);
+            unary::refuse(&mut respond, &status);
+        }
+    }
+}
+
+fn is_grpc(request: &Request<RecvStream>) -> bool {
+    request.method() == Method::POST
+        && request
+            .headers()
+            .get(CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+async fn plain_http(
+    cx: &IoContext,
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Payload>,
+) {
+    let (head, body) = cx
+        .endpoints
+        .respond(request.method(), request.uri())
+        .await
+        .into_parts();
+    // The caller may be gone; then nobody misses the answer.
+    if let Ok(mut stream) = respond.send_response(http::Response::from_parts(head, ()), false) {
+        let _ = stream.send_data(Payload::One(body), true);
+    }
+}
+
+/// Finds out whether the peer of a silent connection still exists.
+struct Keepalive {
+    ping: Option<PingPong>,
+    timer: Pin<Box<Sleep>>,
+    waiting: bool,
+    interval: Duration,
+    timeout: Duration,
+}
+
+impl Keepalive {
+    fn new(ping: Option<PingPong>, options: &Options) -> Self {
+        let interval = options.keepalive_interval;
+        Self {
+            ping,
+            timer: Box::pin(sleep(interval)),
+            waiting: false,
+            interval,
+            timeout: options.keepalive_timeout,
+        }
+    }
+
+    /// Ready if the peer did not answer a ping in time.
+    fn poll(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(ping) = &mut self.ping else {
+            return Poll::Pending;
+        };
+        if self.waiting && ping.poll_pong(task).is_ready() {
+            self.waiting = false;
+            self.timer.as_mut().reset(Instant::now() + self.interval);
+        }
+        while self.timer.as_mut().poll(task).is_ready() {
+            if self.waiting {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            ping.send_ping(Ping::opaque()).map_err(broken)?;
+            self.waiting = true;
+            self.timer.as_mut().reset(Instant::now() + self.timeout);
+            // Asks to be woken by the answer; it cannot be here already.
+            let _ = ping.poll_pong(task);
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,143 @@
+//! The KV service.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use kvorum_core::reply::RangeReply;
+use kvorum_member::Handle;
+use kvorum_proto::etcdserverpb::ResponseHeader;
+use prost::{
+    Message,
+    encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len},
+};
+
+use crate::{
+    error::Status,
+    frame::{decode, frame, open},
+    unary::complete,
+};
+
+pub(crate) async fn range(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
+    let reply = handle.range(decode(message)?).await?;
+    range_frame(&handle.header(reply.revision), &reply)
+}
+
+pub(crate) async fn put(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
+    let mut response = handle.put(decode(message)?).await?;
+    complete(handle, &mut response.header);
+    frame(&response)
+}
+
+pub(crate) async fn delete_range(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
+    let mut response = handle.delete_range(decode(message)?).await?;
+    complete(handle, &mut response.header);
+    frame(&response)
+}
+
+/// Headers inside the transaction's responses stay as the machine made them.
+pub(crate) async fn txn(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
+    let mut response = handle.txn(decode(message)?).await?;
+    complete(handle, &mut response.header);
+    frame(&response)
+}
+
+pub(crate) async fn compact(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
+    let mut response = handle.compact(decode(message)?).await?;
+    complete(handle, &mut response.header);
+    frame(&response)
+}
+
+/// A `RangeResponse` around pairs that stay encoded as they are stored.
+fn range_frame(header: &ResponseHeader, reply: &RangeReply) -> Result<Bytes, Status> {
+    let header_bytes = header.encoded_len();
+    let mut message_bytes = field_bytes(1, header_bytes);
+    for pair in &reply.kvs {
+        message_bytes += field_bytes(2, pair.len());
+    }
+    if reply.more {
+        message_bytes += key_len(3) + 1;
+    }
+    if reply.count != 0 {
+        message_bytes += key_len(4) + encoded_len_varint(reply.count.cast_unsigned());
+    }
+    let mut buffer = open(message_bytes)?;
+    put_length(&mut buffer, 1, header_bytes);
+    header.encode_raw(&mut buffer);
+    for pair in &reply.kvs {
+        put_length(&mut buffer, 2, pair.len());
+        buffer.put_slice(pair);
+    }
+    if reply.more {
+        encode_key(3, WireType::Varint, &mut buffer);
+        encode_varint(1, &mut buffer);
+    }
+    if reply.count != 0 {
+        encode_key(4, WireType::Varint, &mut buffer);
+        encode_varint(reply.count.cast_unsigned(), &mut buffer);
+    }
+    Ok(buffer.freeze())
+}
+
+const fn field_bytes(tag: u32, content_bytes: usize) -> usize {
+    key_len(tag) + encoded_len_varint(content_bytes as u64) + content_bytes
+}
+
+fn put_length(buffer: &mut BytesMut, tag: u32, content_bytes: usize) {
+    encode_key(tag, WireType::LengthDelimited, buffer);
+    encode_varint(content_bytes as u64, buffer);
+}
+
+#[cfg(test)]
+mod tests {
+    use kvorum_proto::{etcdserverpb::RangeResponse, mvccpb::KeyValue};
+
+    use super::*;
+    use crate::frame::PREFIX_BYTES;
+
+    fn pair(size: usize) -> KeyValue {
+        KeyValue {
+            key: Bytes::from_static(b"key"),
+            value: Bytes::from(vec![7; size]),
+            create_revision: 2,
+            mod_revision: 3,
+            version: 2,
+            lease: 0,
+        }
+    }
+
+    #[test]
+    fn spliced_pairs_are_the_bytes_prost_would_write() {
+        for (sizes, more, count) in [
+            (&[][..], false, 0),
+            (&[0][..], false, 1),
+            (&[1, 200, 70_000][..], true, 1 << 40),
+        ] {
+            let kvs: Vec<KeyValue> = sizes.iter().map(|size| pair(*size)).collect();
+            let header = ResponseHeader {
+                cluster_id: u64::MAX,
+                member_id: 1,
+                revision: 9,
+                raft_term: 2,
+            };
+            let reply = RangeReply {
+                revision: 9,
+                kvs: kvs
+                    .iter()
+                    .map(|pair| Bytes::from(pair.encode_to_vec()))
+                    .collect(),
+                more,
+                count,
+            };
+            let framed = range_frame(&header, &reply).expect("small");
+            let response = RangeResponse {
+                header: Some(header),
+                kvs,
+                more,
+                count,
+            };
+            assert_eq!(&framed[PREFIX_BYTES..], response.encode_to_vec());
+            assert_eq!(
+                framed[..PREFIX_BYTES],
+                frame(&response).expect("small")[..PREFIX_BYTES]
+            );
+        }
+    }
+}

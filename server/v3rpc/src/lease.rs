@@ -1,0 +1,64 @@
+//! The Lease service.
+
+use bytes::Bytes;
+use kvorum_core::Error;
+use kvorum_member::Handle;
+use kvorum_proto::etcdserverpb::LeaseLeasesRequest;
+
+use crate::{
+    error::Status,
+    frame::{Messages, Payload, decode, frame},
+    stream::{Ending, Outgoing},
+    unary::complete,
+};
+
+pub(crate) async fn grant(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
+    let mut response = handle.lease_grant(decode(message)?).await?;
+    complete(handle, &mut response.header);
+    frame(&response)
+}
+
+pub(crate) async fn revoke(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
+    let mut response = handle.lease_revoke(decode(message)?).await?;
+    complete(handle, &mut response.header);
+    frame(&response)
+}
+
+pub(crate) async fn time_to_live(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
+    let mut response = handle.lease_time_to_live(decode(message)?).await?;
+    complete(handle, &mut response.header);
+    frame(&response)
+}
+
+pub(crate) async fn leases(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
+    let _: LeaseLeasesRequest = decode(message)?;
+    let mut response = handle.lease_leases().await?;
+    complete(handle, &mut response.header);
+    frame(&response)
+}
+
+/// One response per request, in order, until the caller sends no more.
+pub(crate) async fn keep_alive(
+    handle: &Handle,
+    messages: &mut Messages,
+    out: &mut Outgoing<'_>,
+) -> Result<(), Ending> {
+    while let Some(message) = messages.next().await? {
+        out.count_received(message.len());
+        let request = decode(message)?;
+        let mut response = handle
+            .lease_keep_alive(request)
+            .await
+            .map_err(keep_alive_error)?;
+        complete(handle, &mut response.header);
+        out.send(Payload::One(frame(&response)?), 1).await?;
+    }
+    Ok(())
+}
+
+fn keep_alive_error(error: Error) -> Status {
+    match error {
+        Error::NotLeader => Status::not_primary_lessor(),
+        other => other.into(),
+    }
+}

@@ -1,0 +1,116 @@
+//! The Maintenance service: status, alarms, hashes.
+
+use bytes::Bytes;
+use kvorum_member::{Handle, handle};
+use kvorum_proto::etcdserverpb::{
+    AlarmMember, AlarmType, DefragmentRequest, DefragmentResponse, DowngradeInfo, HashKvRequest,
+    HashKvResponse, HashRequest, HashResponse, StatusRequest, StatusResponse,
+};
+
+use crate::{
+    error::Status,
+    frame::{decode, frame},
+    unary::complete,
+    version::{SERVER_VERSION, STORAGE_VERSION},
+};
+
+pub(crate) fn status(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
+    let _: StatusRequest = decode(message)?;
+    let status = handle.status();
+    frame(&StatusResponse {
+        header: Some(handle.header(status.revision)),
+        version: SERVER_VERSION.to_owned(),
+        db_size: status.db_size,
+        leader: status.leader,
+        raft_index: status.committed,
+        raft_term: status.term,
+        raft_applied_index: status.applied,
+        errors: errors(&status),
+        db_size_in_use: status.db_size_in_use,
+        is_learner: false,
+        storage_version: STORAGE_VERSION.to_owned(),
+        db_size_quota: status.quota,
+        downgrade_info: Some(DowngradeInfo::default()),
+    })
+}
+
+pub(crate) async fn alarm(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
+    let mut response = handle.alarm(decode(message)?).await?;
+    complete(handle, &mut response.header);
+    frame(&response)
+}
+
+/// The response has no header; the gateway's clients expect exactly `{}`.
+pub(crate) async fn defragment(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
+    let _: DefragmentRequest = decode(message)?;
+    handle.defragment().await?;
+    frame(&DefragmentResponse { header: None })
+}
+
+pub(crate) async fn hash(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
+    let _: HashRequest = decode(message)?;
+    let hash = handle.hash().await?;
+    frame(&HashResponse {
+        header: Some(handle.header(0)),
+        hash,
+    })
+}
+
+pub(crate) async fn hash_kv(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
+    let request: HashKvRequest = decode(message)?;
+    let hashed = handle.hash_kv(request.revision).await?;
+    frame(&HashKvResponse {
+        header: Some(handle.header(hashed.revision)),
+        hash: hashed.hash,
+        compact_revision: hashed.compact_revision,
+        hash_revision: hashed.hash_revision,
+    })
+}
+
+/// What is wrong with this member, in etcd's words.
+fn errors(status: &handle::Status) -> Vec<String> {
+    let no_leader = (status.leader == 0).then(|| "etcdserver: no leader".to_owned());
+    no_leader
+        .into_iter()
+        .chain(status.alarms.iter().map(alarm_text))
+        .collect()
+}
+
+/// The text form of a message in Go, which is what etcd puts here: empty fields absent, a blank after each.
+fn alarm_text(alarm: &AlarmMember) -> String {
+    let mut text = String::new();
+    if alarm.member_id != 0 {
+        text.push_str(&format!("memberID:{} ", alarm.member_id));
+    }
+    match alarm.alarm() {
+        AlarmType::None => {}
+        raised => text.push_str(&format!("alarm:{} ", raised.as_str_name())),
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alarms_read_as_in_etcd() {
+        let raised = |kind: AlarmType| AlarmMember {
+            member_id: 77,
+            alarm: kind.into(),
+        };
+        let status = handle::Status {
+            leader: 0,
+            alarms: vec![raised(AlarmType::Nospace), raised(AlarmType::None)],
+            ..Default::default()
+        };
+        assert_eq!(
+            errors(&status),
+            [
+                "etcdserver: no leader",
+                "memberID:77 alarm:NOSPACE ",
+                "memberID:77 "
+            ]
+        );
+    }
+}

@@ -1,0 +1,89 @@
+//! What the client listener is told when it starts.
+
+use std::{fmt, net::TcpListener, sync::Arc, time::Duration};
+
+use rustls::ServerConfig;
+
+/// Extra bytes a message may have beyond the largest request, so that the text for "too large" is etcd's.
+const MESSAGE_OVERHEAD_BYTES: usize = 512 * 1024;
+
+/// Limits and behaviour, the same on every listener.
+#[derive(Clone)]
+pub struct Options {
+    /// Largest encoded request (`--max-request-bytes`).
+    pub max_request_bytes: usize,
+    /// Calls that one connection may have open (`--max-concurrent-streams`).
+    pub max_concurrent_streams: u32,
+    /// From accepting a connection to the end of its TLS handshake.
+    pub handshake_timeout: Duration,
+    /// From there to knowing which protocol is spoken, and for the head of an HTTP/1 request.
+    pub header_timeout: Duration,
+    /// How long calls that are under way may take once the listener stops.
+    pub drain_timeout: Duration,
+    /// Open streams with `hasleader` end after three of these without a leader.
+    pub election_timeout: Duration,
+    /// Unary calls slower than this are logged (`--warning-unary-request-duration`).
+    pub slow_request: Duration,
+    /// HTTP/2 pings of the server: how often.
+    pub keepalive_interval: Duration,
+    /// HTTP/2 pings of the server: how long the answer may take.
+    pub keepalive_timeout: Duration,
+    /// Renders `/metrics` as Prometheus text.
+    pub render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+impl Options {
+    /// etcd's defaults, with the given text for `/metrics`.
+    pub fn new(render_metrics: Arc<dyn Fn() -> String + Send + Sync>) -> Self {
+        Self {
+            max_request_bytes: 1_572_864,
+            max_concurrent_streams: u32::MAX,
+            handshake_timeout: Duration::from_secs(10),
+            header_timeout: Duration::from_secs(10),
+            drain_timeout: Duration::from_secs(7),
+            election_timeout: Duration::from_secs(1),
+            slow_request: Duration::from_millis(300),
+            keepalive_interval: Duration::from_secs(2 * 60 * 60),
+            keepalive_timeout: Duration::from_secs(20),
+            render_metrics,
+        }
+    }
+
+    /// Largest gRPC message that is read, and the size from which watch responses are split.
+    #[must_use]
+    pub const fn message_bytes_max(&self) -> usize {
+        self.max_request_bytes
+            .saturating_add(MESSAGE_OVERHEAD_BYTES)
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("max_request_bytes", &self.max_request_bytes)
+            .field("max_concurrent_streams", &self.max_concurrent_streams)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One bound socket and who may speak to it.
+#[derive(Debug)]
+pub struct Listener {
+    /// The socket; already listening.
+    pub socket: TcpListener,
+    /// TLS, if certificates are given.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// Serve connections without TLS. Next to `tls`, both are told apart by their first byte.
+    pub allow_plain: bool,
+    /// What is served.
+    pub scope: Scope,
+}
+
+/// What a listener serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// gRPC and the HTTP endpoints.
+    Client,
+    /// The HTTP endpoints only (`--listen-metrics-urls`, `--listen-client-http-urls`).
+    Http,
+}

@@ -1,0 +1,190 @@
+//! The client listener as a whole: its threads, their start and their end.
+//!
+//! Each I/O thread runs a current-thread runtime with a [`Handle`] of its own. The first one also accepts, and deals
+//! connections to all of them in turn.
+
+use std::{io, rc::Rc, sync::Arc, thread, time::Duration};
+
+use kvorum_member::Handle;
+use tokio::{
+    net::TcpStream,
+    runtime::{Builder, LocalOptions, LocalRuntime},
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::{
+    accept::{Accepted, Dealer, Stop, accept},
+    connection::{Door, serve},
+    context::IoContext,
+    options::{Listener, Options},
+    tls::with_protocols,
+};
+
+/// What connections may take beyond their own deadline to end when the listener stops.
+const STOP_GRACE: Duration = Duration::from_secs(1);
+
+/// The running client listener.
+#[derive(Debug)]
+pub struct Front {
+    stop: watch::Sender<bool>,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+impl Front {
+    /// Serves `listeners` on one thread per handle.
+    ///
+    /// Install the metrics recorder before: the threads resolve their counters when they start.
+    ///
+    /// # Errors
+    ///
+    /// If there is no handle, or the operating system refuses a thread or a runtime.
+    pub fn start(
+        listeners: Vec<Listener>,
+        handles: Vec<Handle>,
+        options: Options,
+    ) -> io::Result<Self> {
+        if handles.is_empty() {
+            let text = "the client listener needs at least one I/O thread";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        let options = Arc::new(options);
+        let (raise, stop) = Stop::new();
+        let (dealt, hands): (Vec<_>, Vec<_>) =
+            handles.iter().map(|_| mpsc::unbounded_channel()).unzip();
+        let mut accepting = Some((listeners, Dealer::new(dealt)));
+        let mut front = Self {
+            stop: raise,
+            threads: Vec::new(),
+        };
+        for (number, (handle, hand)) in handles.into_iter().zip(hands).enumerate() {
+            let thread = IoThread {
+                handle,
+                hand,
+                accepting: accepting.take(),
+                options: Arc::clone(&options),
+                stop: stop.clone(),
+            };
+            front.threads.push(thread.spawn(number)?);
+        }
+        Ok(front)
+    }
+
+    /// Accepts no more, says goodbye to clients and answers what is under way, within the drain timeout. Returns at
+    /// once; [`Front::join`] waits.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Waits until all threads have ended. Call [`Front::stop`] first.
+    pub fn join(self) {
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("an I/O thread ended with a panic");
+            }
+        }
+    }
+}
+
+/// What one I/O thread is made from.
+struct IoThread {
+    handle: Handle,
+    hand: mpsc::UnboundedReceiver<Accepted>,
+    accepting: Option<(Vec<Listener>, Dealer)>,
+    options: Arc<Options>,
+    stop: Stop,
+}
+
+impl IoThread {
+    fn spawn(self, number: usize) -> io::Result<thread::JoinHandle<()>> {
+        let (report, ready) = std::sync::mpsc::channel();
+        let thread = thread::Builder::new()
+            .name(format!("kvorum-io-{number}"))
+            .spawn(move || {
+                let runtime = match build_runtime() {
+                    Ok(runtime) => runtime,
+                    Err(error) => {
+                        let _ = report.send(Err(error));
+                        return;
+                    }
+                };
+                let _ = report.send(Ok(()));
+                runtime.block_on(self.run());
+            })?;
+        ready
+            .recv()
+            .unwrap_or_else(|_| Err(io::Error::other("an I/O thread did not start")))?;
+        Ok(thread)
+    }
+
+    /// Runs until the listener stops, then until the connections have ended or their time is up.
+    async fn run(mut self) {
+        let mut delivery = tokio::task::spawn_local(self.handle.run());
+        let context = Rc::new(IoContext::new(
+            self.handle.clone(),
+            Arc::clone(&self.options),
+        ));
+        let mut connections = JoinSet::new();
+        let mut acceptors = self.accept();
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stop.wait() => break,
+                Some(_) = connections.join_next() => {}
+                Some(accepted) = self.hand.recv() => match adopt(accepted) {
+                    Ok((socket, door)) => {
+                        let stop = self.stop.clone();
+                        connections.spawn_local(serve(Rc::clone(&context), socket, door, stop));
+                    }
+                    Err(error) => tracing::warn!(%error, "cannot take over a connection"),
+                },
+            }
+        }
+        while acceptors.join_next().await.is_some() {}
+        let ended = async { while connections.join_next().await.is_some() {} };
+        let deadline = self.options.drain_timeout + STOP_GRACE;
+        if timeout(deadline, ended).await.is_err() {
+            tracing::warn!(open = connections.len(), "connections were cut off");
+        }
+        connections.abort_all();
+        delivery.abort();
+        // Cancelled on purpose.
+        let _ = (&mut delivery).await;
+    }
+
+    /// Starts to accept, if this is the thread that does.
+    fn accept(&mut self) -> JoinSet<()> {
+        let mut acceptors = JoinSet::new();
+        let Some((listeners, dealer)) = self.accepting.take() else {
+            return acceptors;
+        };
+        for listener in listeners {
+            let door = Arc::new(Door {
+                tls: listener
+                    .tls
+                    .map(|config| TlsAcceptor::from(with_protocols(&config))),
+                allow_plain: listener.allow_plain,
+                scope: listener.scope,
+            });
+            let accepting = accept(listener.socket, door, dealer.clone(), self.stop.clone());
+            acceptors.spawn_local(async {
+                if let Err(error) = accepting.await {
+                    tracing::error!(%error, "a listener has failed");
+                }
+            });
+        }
+        acceptors
+    }
+}
+
+fn build_runtime() -> io::Result<LocalRuntime> {
+    Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())
+}
+
+fn adopt(accepted: Accepted) -> io::Result<(TcpStream, Arc<Door>)> {
+    Ok((TcpStream::from_std(accepted.socket)?, accepted.door))
+}

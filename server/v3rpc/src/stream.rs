@@ -1,0 +1,214 @@
+//! Calls that answer with a stream: sending under back-pressure, and the ways a stream ends.
+
+use std::{
+    future::{pending, poll_fn},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Buf;
+use h2::{RecvStream, SendStream, server::SendResponse};
+use http::Request;
+use kvorum_core::Error;
+
+use crate::{
+    context::IoContext,
+    error::{Code, Status},
+    frame::{self, Messages, PREFIX_BYTES, Payload},
+    health, lease,
+    metadata::Metadata,
+    metrics::{ByteMetrics, MethodMetrics},
+    route::{Route, Stream},
+    unary::refuse,
+    watch,
+};
+
+/// Checks without a leader, one per election timeout, after which a stream that requires one ends.
+const LEADERLESS_CHECKS: u32 = 3;
+
+/// Why a stream ends before the caller's last message is answered.
+#[derive(Debug)]
+pub(crate) enum Ending {
+    /// With an error for the caller.
+    Failed(Status),
+    /// The caller reset it, or its connection is gone.
+    Gone,
+}
+
+impl From<Status> for Ending {
+    fn from(status: Status) -> Self {
+        Self::Failed(status)
+    }
+}
+
+impl From<h2::Error> for Ending {
+    fn from(_: h2::Error) -> Self {
+        Self::Gone
+    }
+}
+
+/// Counts the end of a call, also if its connection goes away under it.
+pub(crate) struct Ended<'a> {
+    metrics: &'a MethodMetrics,
+    pub(crate) code: Code,
+}
+
+impl<'a> Ended<'a> {
+    pub(crate) const fn new(metrics: &'a MethodMetrics) -> Self {
+        Self {
+            metrics,
+            code: Code::Canceled,
+        }
+    }
+}
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.metrics.handled(self.code);
+    }
+}
+
+/// The way to the caller.
+pub(crate) struct Outgoing<'a> {
+    stream: SendStream<Payload>,
+    metrics: &'a MethodMetrics,
+    bytes: &'a ByteMetrics,
+}
+
+impl Outgoing<'_> {
+    /// Sends `messages` messages, once the caller's window has room for some of it: what is not taken by the window is
+    /// never more than one payload.
+    pub(crate) async fn send(&mut self, payload: Payload, messages: usize) -> Result<(), Ending> {
+        wait_for_window(&mut self.stream, payload.remaining()).await?;
+        self.metrics.sent.increment(messages as u64);
+        let content_bytes = payload.remaining().saturating_sub(messages * PREFIX_BYTES);
+        self.bytes.sent.increment(content_bytes as u64);
+        self.stream.send_data(payload, false)?;
+        Ok(())
+    }
+
+    /// Counts a message of the caller.
+    pub(crate) fn count_received(&self, message_bytes: usize) {
+        self.metrics.received.increment(1);
+        self.bytes.received.increment(message_bytes as u64);
+    }
+
+    /// Waits until the caller resets the stream.
+    pub(crate) async fn gone(&mut self) -> Ending {
+        poll_fn(|task| self.poll_gone(task)).await;
+        Ending::Gone
+    }
+
+    /// Ready once the caller has reset the stream or the connection is gone.
+    pub(crate) fn poll_gone(&mut self, task: &mut Context<'_>) -> Poll<()> {
+        self.stream.poll_reset(task).map(|_| ())
+    }
+
+    /// Sends the trailers.
+    fn finish(mut self, outcome: Result<(), Ending>) -> Code {
+        let (code, trailers) = match outcome {
+            Ok(()) => (Code::Ok, frame::ok_trailers()),
+            Err(Ending::Failed(status)) => (status.code, frame::error_trailers(&status)),
+            Err(Ending::Gone) => return Code::Canceled,
+        };
+        match self.stream.send_trailers(trailers) {
+            Ok(()) => code,
+            Err(_) => Code::Canceled,
+        }
+    }
+}
+
+/// Waits until the caller's window takes at least one byte; gives how many of `wanted` it takes.
+pub(crate) async fn wait_for_window(
+    stream: &mut SendStream<Payload>,
+    wanted: usize,
+) -> Result<usize, h2::Error> {
+    stream.reserve_capacity(wanted);
+    while stream.capacity() == 0 {
+        match poll_fn(|task| stream.poll_capacity(task)).await {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return Err(error),
+            None => return Err(h2::Reason::CANCEL.into()),
+        }
+    }
+    Ok(stream.capacity())
+}
+
+/// Serves one stream and counts it.
+pub(crate) async fn serve(
+    cx: &IoContext,
+    route: &Route,
+    rpc: Stream,
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Payload>,
+) {
+    route.metrics.started.increment(1);
+    let mut ended = Ended::new(&route.metrics);
+    let (head, body) = request.into_parts();
+    let metadata = match cx.admit(&head.headers, true) {
+        Ok(metadata) => metadata,
+        Err(status) => {
+            ended.code = status.code;
+            refuse(&mut respond, &status);
+            return;
+        }
+    };
+    let Ok(stream) = respond.send_response(frame::response_head(), false) else {
+        return;
+    };
+    let mut messages = Messages::new(body, cx.options.message_bytes_max());
+    let mut out = Outgoing {
+        stream,
+        metrics: &route.metrics,
+        bytes: &cx.bytes,
+    };
+    let outcome = tokio::select! {
+        biased;
+        outcome = run(cx, rpc, &mut messages, &mut out) => outcome,
+        status = cut_short(cx, &metadata) => Err(status.into()),
+    };
+    ended.code = out.finish(outcome);
+}
+
+async fn run(
+    cx: &IoContext,
+    rpc: Stream,
+    messages: &mut Messages,
+    out: &mut Outgoing<'_>,
+) -> Result<(), Ending> {
+    match rpc {
+        Stream::Watch => watch::watch(cx, messages, out).await,
+        Stream::LeaseKeepAlive => lease::keep_alive(&cx.handle, messages, out).await,
+        Stream::HealthWatch => health::watch(messages, out).await,
+    }
+}
+
+/// The caller's deadline, or the loss of the leader for a caller who needs one.
+async fn cut_short(cx: &IoContext, metadata: &Metadata<'_>) -> Status {
+    tokio::select! {
+        status = deadline(metadata.timeout) => status,
+        status = leader_lost(cx, metadata.require_leader) => status,
+    }
+}
+
+async fn deadline(timeout: Option<Duration>) -> Status {
+    match timeout {
+        None => pending().await,
+        Some(timeout) => {
+            tokio::time::sleep(timeout).await;
+            Status::deadline_exceeded()
+        }
+    }
+}
+
+async fn leader_lost(cx: &IoContext, required: bool) -> Status {
+    if !required {
+        return pending().await;
+    }
+    let mut leaderless = 0;
+    while leaderless < LEADERLESS_CHECKS {
+        tokio::time::sleep(cx.options.election_timeout).await;
+        leaderless = if cx.has_leader() { 0 } else { leaderless + 1 };
+    }
+    Error::NoLeader.into()
+}

@@ -1,0 +1,160 @@
+//! Calls with one message each way, from HTTP/2 stream to trailers.
+
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use h2::{RecvStream, server::SendResponse};
+use http::Request;
+use kvorum_member::Handle;
+use kvorum_proto::etcdserverpb::ResponseHeader;
+use tokio::time::Sleep;
+
+use crate::{
+    cluster,
+    context::IoContext,
+    error::{Code, Status},
+    frame::{self, Messages, PREFIX_BYTES, Payload},
+    health, kv, lease, maintenance,
+    route::{Route, Unary},
+    stream::{Ended, wait_for_window},
+};
+
+/// Replies above this size wait for the caller's window piece by piece.
+const LARGE_REPLY_BYTES: usize = 64 * 1024;
+
+/// Answers one call and counts it.
+pub(crate) async fn serve(
+    cx: &IoContext,
+    route: &Route,
+    rpc: Unary,
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Payload>,
+) {
+    route.metrics.started.increment(1);
+    let mut ended = Ended::new(&route.metrics);
+    let arrived = Instant::now();
+    let (head, body) = request.into_parts();
+    let outcome = match cx.admit(&head.headers, false) {
+        Err(status) => Some(Err(status)),
+        Ok(metadata) => until(metadata.timeout, &mut respond, answer(cx, route, rpc, body)).await,
+    };
+    warn_if_slow(cx, route, arrived.elapsed());
+    match outcome {
+        // The caller is gone; `ended` counts it as canceled.
+        None => {}
+        Some(Err(status)) => {
+            ended.code = status.code;
+            refuse(&mut respond, &status);
+        }
+        Some(Ok(reply)) => {
+            ended.code = Code::Ok;
+            route.metrics.sent.increment(1);
+            cx.bytes.sent.increment((reply.len() - PREFIX_BYTES) as u64);
+            if send(&mut respond, reply).await.is_err() {
+                ended.code = Code::Canceled;
+            }
+        }
+    }
+}
+
+/// Sends a failure; whether the caller is still there to read it does not matter.
+pub(crate) fn refuse(respond: &mut SendResponse<Payload>, status: &Status) {
+    let _ = respond.send_response(frame::error_response(status), true);
+}
+
+/// Puts cluster, member and term beside the revision that the machine reported.
+pub(crate) fn complete(handle: &Handle, header: &mut Option<ResponseHeader>) {
+    let revision = header.as_ref().map_or(0, |header| header.revision);
+    *header = Some(handle.header(revision));
+}
+
+async fn answer(
+    cx: &IoContext,
+    route: &Route,
+    rpc: Unary,
+    body: RecvStream,
+) -> Result<Bytes, Status> {
+    let mut messages = Messages::new(body, cx.options.message_bytes_max());
+    let message = messages.only().await?;
+    route.metrics.received.increment(1);
+    cx.bytes.received.increment(message.len() as u64);
+    call(&cx.handle, rpc, message).await
+}
+
+async fn call(handle: &Handle, rpc: Unary, message: Bytes) -> Result<Bytes, Status> {
+    match rpc {
+        Unary::Range => kv::range(handle, message).await,
+        Unary::Put => kv::put(handle, message).await,
+        Unary::DeleteRange => kv::delete_range(handle, message).await,
+        Unary::Txn => kv::txn(handle, message).await,
+        Unary::Compact => kv::compact(handle, message).await,
+        Unary::LeaseGrant => lease::grant(handle, message).await,
+        Unary::LeaseRevoke => lease::revoke(handle, message).await,
+        Unary::LeaseTimeToLive => lease::time_to_live(handle, message).await,
+        Unary::LeaseLeases => lease::leases(handle, message).await,
+        Unary::MemberList => cluster::member_list(handle, message).await,
+        Unary::Alarm => maintenance::alarm(handle, message).await,
+        Unary::Status => maintenance::status(handle, message),
+        Unary::Defragment => maintenance::defragment(handle, message).await,
+        Unary::Hash => maintenance::hash(handle, message).await,
+        Unary::HashKv => maintenance::hash_kv(handle, message).await,
+        // There are no users yet, so nobody can have switched authentication on.
+        Unary::Authenticate => Err(Status::auth_not_enabled()),
+        Unary::HealthCheck => health::check(message),
+    }
+}
+
+/// Waits for the answer, the caller's deadline, or the caller's end, which gives `None`.
+async fn until(
+    timeout: Option<Duration>,
+    respond: &mut SendResponse<Payload>,
+    answer: impl Future<Output = Result<Bytes, Status>>,
+) -> Option<Result<Bytes, Status>> {
+    let mut answer = pin!(answer);
+    // Made only if the first poll does not answer: most reads need no timer.
+    let mut timer: Option<Pin<Box<Sleep>>> = None;
+    poll_fn(|task| {
+        if let Poll::Ready(answered) = answer.as_mut().poll(task) {
+            return Poll::Ready(Some(answered));
+        }
+        if let Some(timeout) = timeout {
+            let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+            if timer.as_mut().poll(task).is_ready() {
+                return Poll::Ready(Some(Err(Status::deadline_exceeded())));
+            }
+        }
+        respond.poll_reset(task).map(|_| None)
+    })
+    .await
+}
+
+/// Sends head, message and trailers.
+async fn send(respond: &mut SendResponse<Payload>, mut reply: Bytes) -> Result<(), h2::Error> {
+    let mut stream = respond.send_response(frame::response_head(), false)?;
+    while reply.len() > LARGE_REPLY_BYTES {
+        let window = wait_for_window(&mut stream, reply.len()).await?;
+        let piece = reply.split_to(window.min(reply.len()));
+        stream.send_data(Payload::One(piece), false)?;
+    }
+    if !reply.is_empty() {
+        stream.send_data(Payload::One(reply), false)?;
+    }
+    stream.send_trailers(frame::ok_trailers())
+}
+
+fn warn_if_slow(cx: &IoContext, route: &Route, took: Duration) {
+    if took >= cx.options.slow_request {
+        tracing::warn!(
+            service = route.service,
+            method = route.name,
+            took_ms = took.as_millis(),
+            expected_ms = cx.options.slow_request.as_millis(),
+            "request took too long"
+        );
+    }
+}
