@@ -130,7 +130,8 @@ impl StateStore {
         Ok(stats)
     }
 
-    /// Removes records that compaction no longer needs; unknown ones are skipped.
+    /// Removes records that compaction no longer needs, and gives back the lengths of their encoded pairs; unknown
+    /// ones are skipped.
     ///
     /// Not durable by itself: the next flush carries it. A crash in between brings the records back, which is harmless as
     /// long as the mark that says "compacted up to here" is part of that next flush or a later one: the machine
@@ -138,19 +139,22 @@ impl StateStore {
     ///
     /// # Errors
     /// The disk's.
-    pub fn remove(&self, revisions: &[Revision]) -> Result<(), StorageError> {
+    pub fn remove(&self, revisions: &[Revision]) -> Result<Vec<usize>, StorageError> {
         let txn = self.begin_write(Durability::None)?;
+        let mut lengths = Vec::with_capacity(revisions.len());
         {
             let mut table = txn
                 .open_table(RECORDS)
                 .map_err(|e| self.failed("open", e.into()))?;
             for revision in revisions {
-                table
+                let old = table
                     .remove(revision)
                     .map_err(|e| self.storage("remove", e))?;
+                lengths.extend(old.map(|o| codec::kv_len(o.value())));
             }
         }
-        txn.commit().map_err(|e| self.failed("commit", e.into()))
+        txn.commit().map_err(|e| self.failed("commit", e.into()))?;
+        Ok(lengths)
     }
 
     /// Shows every record in revision order, without copying: revision, tombstone, encoded `KeyValue`.

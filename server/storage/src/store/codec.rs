@@ -79,6 +79,11 @@ pub(super) fn open_record(revision: Revision, value: &[u8]) -> Option<(bool, &[u
     Some((*tombstone != 0, kv))
 }
 
+/// Length of the encoded pair in a record.
+pub(super) fn kv_len(value: &[u8]) -> usize {
+    value.len().saturating_sub(CRC_LEN + 1)
+}
+
 pub(super) fn seal_side(out: &mut Vec<u8>, key: &[u8], bytes: &[u8]) {
     out.clear();
     out.extend_from_slice(&[0; CRC_LEN]);
