@@ -1,11 +1,14 @@
 //! The command line: which subcommand, and which flags, all as typed.
 
-use std::io;
+use std::io::{self, Write as _};
 
 use clap::{Arg, ArgMatches, Command};
 use clap_complete::{Shell, generate};
 
+use kvorum_v3rpc::SERVER_VERSION;
+
 use crate::config::{CONFIG, KEYS};
+use crate::exit::Exit;
 
 /// What was asked for.
 #[derive(Debug)]
@@ -27,7 +30,9 @@ Exit codes:
   1  stopped because the disk failed
   2  a flag, a variable or the configuration file cannot be used
   3  the data directory cannot be opened
-  4  an address cannot be bound";
+  4  an address cannot be bound
+  5  the operating system refuses a thread or a signal handler
+A panic, which is a bug, ends the process with SIGABRT.";
 
 /// Reads the command line; prints help or the error and ends the process where clap says so.
 pub(crate) fn parse() -> Request {
@@ -42,9 +47,25 @@ pub(crate) fn parse() -> Request {
     }
 }
 
+/// Writes what this is to standard output.
+pub(crate) fn print_version() -> Exit {
+    print(&format!(
+        "kvorum {} (API of etcd {SERVER_VERSION})\n",
+        env!("CARGO_PKG_VERSION")
+    ))
+}
+
 /// Writes the completions of a shell to standard output.
-pub(crate) fn print_completions(shell: Shell) {
-    generate(shell, &mut command(), "kvorum", &mut io::stdout());
+pub(crate) fn print_completions(shell: Shell) -> Exit {
+    let mut script = Vec::new();
+    generate(shell, &mut command(), "kvorum", &mut script);
+    print(&String::from_utf8_lossy(&script))
+}
+
+/// A reader that hangs up early has seen enough; that is no failure.
+fn print(text: &str) -> Exit {
+    let _ = io::stdout().write_all(text.as_bytes());
+    Exit::Stopped
 }
 
 fn command() -> Command {

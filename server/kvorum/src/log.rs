@@ -1,6 +1,6 @@
 //! The log on standard error: JSON lines with etcd's names (level, ts, caller, msg), or text for people.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 

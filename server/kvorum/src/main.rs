@@ -2,16 +2,36 @@
 
 mod cli;
 mod config;
+mod exit;
+mod listeners;
 mod log;
+mod process;
+mod serve;
 
-fn main() {
-    match cli::parse() {
-        cli::Request::Serve(flags) => {
-            let s = config::read(flags, std::env::vars_os());
-            eprintln!("{s:?}");
-        }
-        cli::Request::Version => {}
+use std::process::ExitCode;
+
+use exit::Exit;
+
+fn main() -> ExitCode {
+    let exit = match cli::parse() {
+        cli::Request::Serve(flags) => serve(flags),
+        cli::Request::Version => cli::print_version(),
         cli::Request::Completions(shell) => cli::print_completions(shell),
-    }
-    let _ = log::start;
+    };
+    exit.into()
+}
+
+fn serve(flags: Vec<(&'static str, String)>) -> Exit {
+    let settings = match config::read(flags, std::env::vars_os()) {
+        Ok(settings) => settings,
+        Err(problems) => {
+            for problem in problems {
+                eprintln!("kvorum: {problem}");
+            }
+            return Exit::BadSettings;
+        }
+    };
+    log::start(settings.logging);
+    process::abort_on_panic();
+    serve::run(settings)
 }

@@ -4,13 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustls::crypto::{CryptoProvider, ring};
-use rustls::server::WebPkiClientVerifier;
-use rustls::server::danger::ClientCertVerifier;
-use rustls::{RootCertStore, ServerConfig};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use kvorum_v3rpc::{TlsError, server_config};
+use rustls::ServerConfig;
+use x509_parser::pem::Pem;
+use x509_parser::prelude::X509Certificate;
 
 use super::keys;
 
@@ -36,24 +33,19 @@ pub(crate) struct Files<'a> {
 
 /// Reads and checks the files.
 pub(crate) fn load(files: Files<'_>) -> Result<Arc<ServerConfig>, Refused> {
-    let provider = Arc::new(ring::default_provider());
-    let chain = certificates(keys::CERT_FILE, files.cert)?;
-    if let Some(leaf) = chain.first() {
-        check_leaf(leaf).map_err(|reason| Refused {
-            key: keys::CERT_FILE,
-            reason,
-        })?;
+    let cert = read(keys::CERT_FILE, files.cert)?;
+    let key = read(keys::KEY_FILE, files.key)?;
+    let trusted_ca = files.trusted_ca.map(|path| read(keys::TRUSTED_CA_FILE, path)).transpose()?;
+    if contains(&key, b"BEGIN ENCRYPTED PRIVATE KEY") || contains(&key, b"Proc-Type: 4,ENCRYPTED") {
+        let reason = "is encrypted, and nobody is there to type a password: give a plain key in a \
+                      file of mode 0600";
+        return Err(refused(keys::KEY_FILE, reason));
     }
-    let key = private_key(files.key)?;
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| refused(keys::CERT_FILE, error))?;
-    let builder = match files.trusted_ca {
-        Some(path) => builder.with_client_cert_verifier(client_verifier(path, provider)?),
-        None => builder.with_no_client_auth(),
-    };
-    let mut config = builder.with_single_cert(chain, key).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => refused(
+    let config = server_config(&cert, &key, trusted_ca.as_deref()).map_err(|error| match error {
+        TlsError::Certificate(reason) => refused(keys::CERT_FILE, reason),
+        TlsError::Key(reason) => refused(keys::KEY_FILE, format!("holds no private key: {reason}")),
+        TlsError::ClientCa(reason) => refused(keys::TRUSTED_CA_FILE, reason),
+        TlsError::Pair(rustls::Error::InconsistentKeys(_)) => refused(
             keys::KEY_FILE,
             format!(
                 "this key does not belong to the certificate in {}: give the pair that was made \
@@ -61,49 +53,10 @@ pub(crate) fn load(files: Files<'_>) -> Result<Arc<ServerConfig>, Refused> {
                 files.cert.display()
             ),
         ),
-        other => refused(keys::CERT_FILE, other),
+        TlsError::Pair(other) => refused(keys::CERT_FILE, other),
     })?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    check_leaf(&cert).map_err(|reason| refused(keys::CERT_FILE, reason))?;
     Ok(Arc::new(config))
-}
-
-fn client_verifier(
-    path: &Path,
-    provider: Arc<CryptoProvider>,
-) -> Result<Arc<dyn ClientCertVerifier>, Refused> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(keys::TRUSTED_CA_FILE, path)? {
-        roots
-            .add(certificate)
-            .map_err(|error| refused(keys::TRUSTED_CA_FILE, error))?;
-    }
-    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-        .build()
-        .map_err(|error| refused(keys::TRUSTED_CA_FILE, error))
-}
-
-fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, Refused> {
-    let pem = read(key, path)?;
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    match chain {
-        Ok(chain) if !chain.is_empty() => Ok(chain),
-        Ok(_) => Err(refused(
-            key,
-            "holds no certificate: a PEM file has a line BEGIN CERTIFICATE",
-        )),
-        Err(error) => Err(refused(key, format!("is not valid PEM: {error}"))),
-    }
-}
-
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Refused> {
-    let pem = read(keys::KEY_FILE, path)?;
-    if contains(&pem, b"BEGIN ENCRYPTED PRIVATE KEY") || contains(&pem, b"Proc-Type: 4,ENCRYPTED") {
-        let reason = "is encrypted, and nobody is there to type a password: give a plain key in a \
-                      file of mode 0600";
-        return Err(refused(keys::KEY_FILE, reason));
-    }
-    PrivateKeyDer::from_pem_slice(&pem)
-        .map_err(|error| refused(keys::KEY_FILE, format!("holds no private key: {error}")))
 }
 
 fn contains(text: &[u8], word: &[u8]) -> bool {
@@ -115,39 +68,24 @@ fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, Refused> {
 }
 
 fn refused(key: &'static str, reason: impl ToString) -> Refused {
-    Refused {
-        key,
-        reason: reason.to_string(),
-    }
+    Refused { key, reason: reason.to_string() }
 }
 
 /// What clients would refuse anyway, told to the operator first.
-fn check_leaf(der: &CertificateDer<'_>) -> Result<(), String> {
-    let (_, leaf) = X509Certificate::from_der(der)
-        .map_err(|error| format!("is not a certificate that can be read: {error}"))?;
-    let now_s = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| {
-            i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-        });
-    let validity = leaf.validity();
-    if now_s > validity.not_after.timestamp() {
-        return Err(format!("expired on {}: renew it", validity.not_after));
-    }
-    if now_s < validity.not_before.timestamp() {
-        let from = validity.not_before;
-        return Err(format!(
-            "is valid only from {from}: check the clock of this machine"
-        ));
-    }
+fn check_leaf(pem: &[u8]) -> Result<(), String> {
+    let unreadable = |reason: String| format!("is not a certificate that can be read: {reason}");
+    let leaf = Pem::iter_from_buffer(pem)
+        .find(|block| block.as_ref().is_ok_and(|block| block.label == "CERTIFICATE"))
+        .ok_or_else(|| unreadable("no certificate".to_owned()))?
+        .map_err(|error| unreadable(error.to_string()))?;
+    let leaf = leaf.parse_x509().map_err(|error| unreadable(error.to_string()))?;
+    check_validity(&leaf)?;
     match leaf.subject_alternative_name() {
         Ok(Some(names)) if !names.value.general_names.is_empty() => {}
         _ => {
-            return Err(
-                "has no subject alternative name, so no client accepts it: issue it with \
+            return Err("has no subject alternative name, so no client accepts it: issue it with \
                         the DNS names and addresses that clients dial"
-                    .to_owned(),
-            );
+                .to_owned());
         }
     }
     match leaf.extended_key_usage() {
@@ -156,4 +94,19 @@ fn check_leaf(der: &CertificateDer<'_>) -> Result<(), String> {
         }
         _ => Ok(()),
     }
+}
+
+fn check_validity(leaf: &X509Certificate<'_>) -> Result<(), String> {
+    let now_s = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
+    let validity = leaf.validity();
+    if now_s > validity.not_after.timestamp() {
+        return Err(format!("expired on {}: renew it", validity.not_after));
+    }
+    if now_s < validity.not_before.timestamp() {
+        let from = validity.not_before;
+        return Err(format!("is valid only from {from}: check the clock of this machine"));
+    }
+    Ok(())
 }

@@ -1,0 +1,26 @@
+//! How the process ends, and what its end says to whoever started it.
+
+use std::process::ExitCode;
+
+/// Why the process ends. The numbers are part of the command line's contract (`kvorum --help`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// It was asked to.
+    Stopped = 0,
+    /// The disk failed under it.
+    DiskFailed = 1,
+    /// A flag, a variable or the configuration file cannot be used.
+    BadSettings = 2,
+    /// The data directory cannot be opened.
+    BadDataDir = 3,
+    /// An address cannot be bound.
+    AddressTaken = 4,
+    /// The operating system refuses a thread, a runtime or a signal handler.
+    SystemRefuses = 5,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}

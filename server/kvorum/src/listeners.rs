@@ -1,0 +1,105 @@
+//! Binds every address before anything is served, so that real ports are known and a taken one is told at once.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use kvorum_v3rpc::{Listener, Scope};
+use rustix::net::listen;
+use rustls::ServerConfig;
+
+use crate::config::{ClientAddress, ListenUrl, Scheme, Settings};
+
+/// Connections that may wait to be accepted; the kernel caps it with its own limit.
+const BACKLOG: i32 = 4096;
+
+/// An address that cannot be had.
+#[derive(Debug)]
+pub(crate) struct BindError {
+    /// Which key asked for it.
+    pub(crate) key: &'static str,
+    /// Where.
+    pub(crate) address: SocketAddr,
+    /// What the system says.
+    pub(crate) error: std::io::Error,
+}
+
+/// All bound sockets and the URLs that lead to them.
+#[derive(Debug)]
+pub(crate) struct Listeners {
+    /// For clients and for metrics.
+    pub(crate) front: Vec<Listener>,
+    /// For the console.
+    pub(crate) console: Option<TcpListener>,
+    /// Where all of them are.
+    pub(crate) urls: Urls,
+}
+
+/// Where a member is reached, with real ports.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Urls {
+    /// Clients.
+    pub(crate) clients: Vec<String>,
+    /// Metrics and health.
+    pub(crate) metrics: Vec<String>,
+    /// The console.
+    pub(crate) console: Option<String>,
+}
+
+/// Binds everything that the settings name.
+pub(crate) fn bind(settings: &Settings) -> Result<Listeners, BindError> {
+    let tls = settings.tls.as_ref();
+    let mut front = Vec::new();
+    let mut urls = Urls::default();
+    for client in &settings.listen.clients {
+        let (socket, address) = bind_one("listen-client-urls", client.address)?;
+        urls.clients.extend(client_urls(*client, address));
+        let tls = client.tls.then_some(tls).flatten();
+        front.push(listener(socket, tls, client.plain, Scope::Client));
+    }
+    for url in &settings.listen.metrics {
+        let (socket, address) = bind_one("listen-metrics-urls", url.address)?;
+        urls.metrics.push(ListenUrl { address, ..*url }.to_string());
+        let plain = url.scheme == Scheme::Http;
+        let tls = if plain { None } else { tls };
+        front.push(listener(socket, tls, plain, Scope::Http));
+    }
+    let mut console = None;
+    if let Some(url) = settings.listen.console {
+        let (socket, address) = bind_one("listen-console-url", url.address)?;
+        urls.console = Some(ListenUrl { address, ..url }.to_string());
+        console = Some(socket);
+    }
+    Ok(Listeners { front, console, urls })
+}
+
+fn listener(
+    socket: TcpListener,
+    tls: Option<&Arc<ServerConfig>>,
+    allow_plain: bool,
+    scope: Scope,
+) -> Listener {
+    Listener { socket, tls: tls.map(Arc::clone), allow_plain, scope }
+}
+
+fn client_urls(client: ClientAddress, address: SocketAddr) -> impl Iterator<Item = String> {
+    let schemes = [(client.plain, Scheme::Http), (client.tls, Scheme::Https)];
+    schemes
+        .into_iter()
+        .filter(|(spoken, _)| *spoken)
+        .map(move |(_, scheme)| ListenUrl { scheme, address }.to_string())
+}
+
+fn bind_one(
+    key: &'static str,
+    address: SocketAddr,
+) -> Result<(TcpListener, SocketAddr), BindError> {
+    let bound = || -> std::io::Result<_> {
+        let socket = TcpListener::bind(address)?;
+        // A second call widens the queue that the standard library opened with 128 places.
+        listen(&socket, BACKLOG)?;
+        socket.set_nonblocking(true)?;
+        let address = socket.local_addr()?;
+        Ok((socket, address))
+    };
+    bound().map_err(|error| BindError { key, address, error })
+}

@@ -1,0 +1,204 @@
+//! The life of a member: bind, start, serve, wait, drain, close.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kvorum_admin::AdminOptions;
+use kvorum_member::{Handle, Member, MemberOptions};
+use kvorum_v3rpc::{Front, Options, keep_up, metrics_recorder};
+use sd_notify::NotifyState;
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tracing::{error, info, warn};
+
+use crate::config::Settings;
+use crate::exit::Exit;
+use crate::listeners::{self, Listeners, Urls};
+use crate::process;
+
+/// What a browser may take to hang up once it was told to.
+const CONSOLE_GRACE: Duration = Duration::from_secs(2);
+
+/// Why the start or the run ended early; already told in the log.
+type Ended = Exit;
+
+/// Runs a member until it is asked to stop or its disk fails.
+pub(crate) fn run(settings: Settings) -> Exit {
+    info!(version = env!("CARGO_PKG_VERSION"), name = settings.name, data_dir = %settings.data_dir.display(), "starting");
+    process::raise_file_limit();
+    serve(settings).unwrap_or_else(|ended| ended)
+}
+
+fn serve(settings: Settings) -> Result<Exit, Ended> {
+    let runtime = runtime().map_err(|error| refuses("a runtime", &error))?;
+    let (recorder, metrics) = metrics_recorder().map_err(|error| refuses("metrics", &error))?;
+    metrics::set_global_recorder(recorder).map_err(|error| refuses("metrics", &error))?;
+    let listeners = listeners::bind(&settings).map_err(|failed| {
+        let (key, address) = (failed.key, failed.address);
+        error!(key, %address, error = %failed.error, "cannot bind an address: free it or name another with --{key}");
+        Exit::AddressTaken
+    })?;
+    let urls = listeners.urls.clone();
+    let member = start_member(&settings, &urls)?;
+    let Listeners { front, console, .. } = listeners;
+    let mut options = Options::new(Arc::new({
+        let metrics = metrics.clone();
+        move || metrics.render()
+    }));
+    options.max_request_bytes = settings.limits.max_request_bytes;
+    options.max_concurrent_streams = settings.limits.max_concurrent_streams;
+    options.election_timeout = settings.timing.election_timeout;
+    let handles = (0..settings.io_threads).map(|_| member.handle()).collect();
+    let front = Front::start(front, handles, options).map_err(|error| refuses("a thread", &error))?;
+    runtime.block_on(async {
+        tokio::spawn(keep_up(metrics));
+        let signals = Signals::register().map_err(|error| refuses("signal handlers", &error))?;
+        let console = Console::start(console, member.handle(), &settings)?;
+        announce(&urls);
+        wait_and_drain(member, front, console, signals).await
+    })
+}
+
+fn start_member(settings: &Settings, urls: &Urls) -> Result<Member, Ended> {
+    let advertised = match settings.advertise_client_urls.as_slice() {
+        [] => urls.clients.clone(),
+        given => given.to_vec(),
+    };
+    Member::start(MemberOptions {
+        data_dir: settings.data_dir.clone(),
+        name: settings.name.clone(),
+        client_urls: advertised,
+        cluster_token: settings.cluster_token.clone(),
+        quota_backend_bytes: settings.limits.quota_backend_bytes,
+        max_txn_ops: settings.limits.max_txn_ops,
+        max_request_bytes: settings.limits.max_request_bytes,
+        heartbeat_interval: settings.timing.heartbeat_interval,
+        election_timeout: settings.timing.election_timeout,
+        watch_progress_interval: settings.timing.watch_progress_notify_interval,
+        ..MemberOptions::default()
+    })
+    .map_err(|error| {
+        error!(data_dir = %settings.data_dir.display(), %error, "cannot open the data directory");
+        Exit::BadDataDir
+    })
+}
+
+/// The line that everybody waits for, and the same for systemd.
+fn announce(urls: &Urls) {
+    let console_url = urls.console.as_deref().unwrap_or_default();
+    info!(
+        client_urls = ?urls.clients,
+        metrics_urls = ?urls.metrics,
+        console_url,
+        "ready to serve client requests"
+    );
+    process::notify(&[NotifyState::Ready, NotifyState::Status("serving clients")]);
+}
+
+async fn wait_and_drain(
+    member: Member,
+    front: Front,
+    console: Console,
+    mut signals: Signals,
+) -> Result<Exit, Ended> {
+    tokio::select! {
+        name = signals.next() => info!(signal = name, "stopping"),
+        reason = member.fatal() => {
+            error!(reason, "the disk failed: nothing more is acknowledged, this member ends");
+            return Ok(Exit::DiskFailed);
+        }
+    }
+    process::notify(&[NotifyState::Stopping, NotifyState::Status("answering open requests")]);
+    front.stop();
+    let drained = async {
+        console.stop().await;
+        // Joining blocks, and the console's handle must go on being served meanwhile.
+        let _ = tokio::task::spawn_blocking(move || front.join()).await;
+    };
+    tokio::select! {
+        () = drained => {}
+        name = signals.next() => warn!(signal = name, "not waiting for open requests"),
+    }
+    member.stop();
+    info!("stopped");
+    Ok(Exit::Stopped)
+}
+
+/// The console's listener and the switch that ends it.
+struct Console {
+    stopping: watch::Sender<bool>,
+    served: Option<JoinHandle<()>>,
+}
+
+impl Console {
+    fn start(
+        socket: Option<TcpListener>,
+        handle: Handle,
+        settings: &Settings,
+    ) -> Result<Self, Ended> {
+        let (stopping, mut stop) = watch::channel(false);
+        let Some(socket) = socket else {
+            return Ok(Self { stopping, served: None });
+        };
+        let socket = tokio::net::TcpListener::from_std(socket)
+            .map_err(|error| refuses("the console's socket", &error))?;
+        tokio::task::spawn_local(handle.run());
+        let options = AdminOptions {
+            cluster_name: settings.cluster_token.clone(),
+            stopping: Some(stop.clone()),
+            ..AdminOptions::default()
+        };
+        let router = kvorum_admin::router(handle, options);
+        let served = tokio::spawn(async move {
+            let stopped = async move {
+                // An error means that the sender is gone, which is a stop too.
+                let _ = stop.wait_for(|stop| *stop).await;
+            };
+            if let Err(error) = axum::serve(socket, router).with_graceful_shutdown(stopped).await {
+                error!(%error, "the console's listener has failed");
+            }
+        });
+        Ok(Self { stopping, served: Some(served) })
+    }
+
+    async fn stop(self) {
+        self.stopping.send_replace(true);
+        if let Some(served) = self.served {
+            // A browser that keeps its connection does not keep the member.
+            let _ = tokio::time::timeout(CONSOLE_GRACE, served).await;
+        }
+    }
+}
+
+/// The two signals that ask for an end.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn register() -> io::Result<Self> {
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Self { interrupt, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+}
+
+fn runtime() -> io::Result<LocalRuntime> {
+    Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
+}
+
+fn refuses(what: &str, error: &dyn std::fmt::Display) -> Exit {
+    error!(%error, "the system refuses {what}");
+    Exit::SystemRefuses
+}
