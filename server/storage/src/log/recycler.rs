@@ -80,7 +80,7 @@ impl Recycler {
     /// Hands over a segment for at least `bytes`, made now if none is ready.
     pub(crate) fn take(&self, bytes: u64) -> Result<SegmentId, StorageError> {
         if bytes > self.0.segment_bytes {
-            return self.make(&mut lock(&self.0.stock), bytes);
+            return self.take_large(bytes);
         }
         if let Some(id) = lock(&self.0.stock).ready.take() {
             return Ok(id);
@@ -93,6 +93,18 @@ impl Recycler {
         }
     }
 
+    /// Segments are used in the order of their file ids, so one that is ready gives way to the larger, newer one.
+    fn take_large(&self, bytes: u64) -> Result<SegmentId, StorageError> {
+        let mut stock = lock(&self.0.stock);
+        if let Some(ready) = stock.ready.take()
+            && let Err(error) = self.shelve(&mut stock, ready.file_id)
+        {
+            stock.ready = Some(ready);
+            return Err(error);
+        }
+        self.make(&mut stock, bytes)
+    }
+
     /// Takes a segment that the log needs no more. Must be called oldest first.
     pub(crate) fn retire(&self, file_id: u64) {
         lock(&self.0.retired).push_back(file_id);
@@ -100,29 +112,27 @@ impl Recycler {
 
     /// One at a time and synced, so that whatever a crash leaves is a log that lacks its oldest segments only.
     fn put_away(&self, stock: &mut Stock) -> Result<bool, StorageError> {
-        let disk = &self.0.disk;
         let mut worked = false;
         loop {
-            let Some(file_id) = lock(&self.0.retired).front().copied() else {
-                return Ok(worked);
-            };
-            let name = super::segment::name(file_id);
-            let failed = |op, e| StorageError::io(disk.path(&name), op, e);
-            if stock.spares.len() < SPARES && self.reusable(&name)? {
-                let spare = spare_name(file_id);
-                disk.rename(&name, &spare)
-                    .map_err(|e| failed("rename", e))?;
-                disk.sync_dir()
-                    .map_err(|e| failed("sync the directory of", e))?;
-                stock.spares.push_back(file_id);
-            } else {
-                disk.remove(&name).map_err(|e| failed("remove", e))?;
-                disk.sync_dir()
-                    .map_err(|e| failed("sync the directory of", e))?;
-            }
+            let Some(file_id) = lock(&self.0.retired).front().copied() else { return Ok(worked) };
+            self.shelve(stock, file_id)?;
             lock(&self.0.retired).pop_front();
             worked = true;
         }
+    }
+
+    /// Keeps a segment file as a spare, or removes it.
+    fn shelve(&self, stock: &mut Stock, file_id: u64) -> Result<(), StorageError> {
+        let disk = &self.0.disk;
+        let name = super::segment::name(file_id);
+        let failed = |op, e| StorageError::io(disk.path(&name), op, e);
+        if stock.spares.len() < SPARES && self.reusable(&name)? {
+            disk.rename(&name, &spare_name(file_id)).map_err(|e| failed("rename", e))?;
+            stock.spares.push_back(file_id);
+        } else {
+            disk.remove(&name).map_err(|e| failed("remove", e))?;
+        }
+        disk.sync_dir().map_err(|e| failed("sync the directory of", e))
     }
 
     fn reusable(&self, name: &str) -> Result<bool, StorageError> {
