@@ -10,7 +10,6 @@ pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(crate) mod kind {
     pub(crate) const DATA: u8 = 0;
     pub(crate) const HEADERS: u8 = 1;
-    pub(crate) const PRIORITY: u8 = 2;
     pub(crate) const RST_STREAM: u8 = 3;
     pub(crate) const SETTINGS: u8 = 4;
     pub(crate) const PUSH_PROMISE: u8 = 5;
@@ -48,13 +47,22 @@ pub(crate) struct Head {
 impl Head {
     /// The head at the start of `bytes`; `None` while it is incomplete.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Self>> {
-        let Some(&[a, b, c, kind, flags, s0, s1, s2, s3]) = bytes.first_chunk::<HEAD_BYTES>() else {
+        let Some(&[a, b, c, kind, flags, s0, s1, s2, s3]) = bytes.first_chunk::<HEAD_BYTES>()
+        else {
             return Ok(None);
         };
         let length = (usize::from(a) << 16) | (usize::from(b) << 8) | usize::from(c);
-        ensure!(length <= PAYLOAD_BYTES_MAX, "frame of {length} bytes is above the limit of 16384");
+        ensure!(
+            length <= PAYLOAD_BYTES_MAX,
+            "frame of {length} bytes is above the limit of 16384"
+        );
         let stream_id = u32::from_be_bytes([s0, s1, s2, s3]) & 0x7fff_ffff;
-        Ok(Some(Self { length, kind, flags, stream_id }))
+        Ok(Some(Self {
+            length,
+            kind,
+            flags,
+            stream_id,
+        }))
     }
 
     pub(crate) fn has(&self, flag: u8) -> bool {
@@ -80,12 +88,21 @@ pub(crate) fn content(head: &Head, payload: &[u8]) -> Result<std::ops::Range<usi
     if head.kind == kind::HEADERS && head.has(flag::PRIORITY) {
         start += 5;
     }
-    ensure!(start <= end, "padding and priority are longer than their frame");
+    ensure!(
+        start <= end,
+        "padding and priority are longer than their frame"
+    );
     Ok(start..end)
 }
 
 pub(crate) fn write_settings(out: &mut Vec<u8>, settings: &[(u16, u32)]) {
-    Head { length: settings.len() * 6, kind: kind::SETTINGS, flags: 0, stream_id: 0 }.write(out);
+    Head {
+        length: settings.len() * 6,
+        kind: kind::SETTINGS,
+        flags: 0,
+        stream_id: 0,
+    }
+    .write(out);
     for (name, value) in settings {
         out.extend_from_slice(&name.to_be_bytes());
         out.extend_from_slice(&value.to_be_bytes());
@@ -93,26 +110,49 @@ pub(crate) fn write_settings(out: &mut Vec<u8>, settings: &[(u16, u32)]) {
 }
 
 pub(crate) fn write_settings_ack(out: &mut Vec<u8>) {
-    Head { length: 0, kind: kind::SETTINGS, flags: flag::ACK, stream_id: 0 }.write(out);
+    Head {
+        length: 0,
+        kind: kind::SETTINGS,
+        flags: flag::ACK,
+        stream_id: 0,
+    }
+    .write(out);
 }
 
 pub(crate) fn write_ping_ack(out: &mut Vec<u8>, payload: &[u8]) {
-    Head { length: payload.len(), kind: kind::PING, flags: flag::ACK, stream_id: 0 }.write(out);
+    Head {
+        length: payload.len(),
+        kind: kind::PING,
+        flags: flag::ACK,
+        stream_id: 0,
+    }
+    .write(out);
     out.extend_from_slice(payload);
 }
 
 pub(crate) fn write_window_update(out: &mut Vec<u8>, stream_id: u32, bytes: u32) {
-    Head { length: 4, kind: kind::WINDOW_UPDATE, flags: 0, stream_id }.write(out);
+    Head {
+        length: 4,
+        kind: kind::WINDOW_UPDATE,
+        flags: 0,
+        stream_id,
+    }
+    .write(out);
     out.extend_from_slice(&bytes.to_be_bytes());
 }
 
 /// The name and value pairs of a SETTINGS payload.
 pub(crate) fn settings(payload: &[u8]) -> Result<impl Iterator<Item = (u16, u32)> + '_> {
-    ensure!(payload.len().is_multiple_of(6), "SETTINGS of {} bytes", payload.len());
+    ensure!(
+        payload.len().is_multiple_of(6),
+        "SETTINGS of {} bytes",
+        payload.len()
+    );
     Ok(payload.chunks_exact(6).filter_map(|pair| match pair {
-        &[n0, n1, v0, v1, v2, v3] => {
-            Some((u16::from_be_bytes([n0, n1]), u32::from_be_bytes([v0, v1, v2, v3])))
-        }
+        &[n0, n1, v0, v1, v2, v3] => Some((
+            u16::from_be_bytes([n0, n1]),
+            u32::from_be_bytes([v0, v1, v2, v3]),
+        )),
         _ => None,
     }))
 }
@@ -131,13 +171,22 @@ mod tests {
 
     #[test]
     fn a_head_reads_back_and_waits_for_all_of_its_bytes() {
-        let head = Head { length: 16_384, kind: kind::DATA, flags: 1, stream_id: 0x7fff_ffff };
+        let head = Head {
+            length: 16_384,
+            kind: kind::DATA,
+            flags: 1,
+            stream_id: 0x7fff_ffff,
+        };
         let mut bytes = Vec::new();
         head.write(&mut bytes);
         assert_eq!(Head::parse(&bytes).expect("valid"), Some(head));
         assert_eq!(Head::parse(&bytes[..8]).expect("incomplete"), None);
         bytes[5] |= 0x80;
-        assert_eq!(Head::parse(&bytes).expect("valid"), Some(head), "the reserved bit is ignored");
+        assert_eq!(
+            Head::parse(&bytes).expect("valid"),
+            Some(head),
+            "the reserved bit is ignored"
+        );
     }
 
     #[test]
@@ -148,23 +197,43 @@ mod tests {
     #[test]
     fn padding_and_priority_are_taken_off() {
         let flags = flag::PADDED | flag::PRIORITY;
-        let head = Head { length: 10, kind: kind::HEADERS, flags, stream_id: 1 };
+        let head = Head {
+            length: 10,
+            kind: kind::HEADERS,
+            flags,
+            stream_id: 1,
+        };
         let payload = [2, 0, 0, 0, 0, 0, b'x', b'y', 0, 0];
         assert_eq!(content(&head, &payload).expect("valid"), 6..8);
-        let data = Head { kind: kind::DATA, flags: flag::PADDED, ..head };
+        let data = Head {
+            kind: kind::DATA,
+            flags: flag::PADDED,
+            ..head
+        };
         assert_eq!(content(&data, &[1, b'z', 0]).expect("valid"), 1..2);
         assert_eq!(content(&data, &[0]).expect("only the pad length"), 1..1);
-        assert!(content(&data, &[3, 0, 0]).is_err(), "padding fills the whole frame");
+        assert!(
+            content(&data, &[3, 0, 0]).is_err(),
+            "padding fills the whole frame"
+        );
         assert!(content(&data, &[]).is_err(), "no pad length");
         assert!(content(&head, &[0, 0, 0, 0, 0]).is_err(), "priority is cut");
     }
 
     #[test]
     fn settings_read_back() {
-        let pairs = [(setting::HEADER_TABLE_SIZE, 0), (setting::INITIAL_WINDOW_SIZE, 1 << 24)];
+        let pairs = [
+            (setting::HEADER_TABLE_SIZE, 0),
+            (setting::INITIAL_WINDOW_SIZE, 1 << 24),
+        ];
         let mut bytes = Vec::new();
         write_settings(&mut bytes, &pairs);
-        assert_eq!(settings(&bytes[HEAD_BYTES..]).expect("valid").collect::<Vec<_>>(), pairs);
+        assert_eq!(
+            settings(&bytes[HEAD_BYTES..])
+                .expect("valid")
+                .collect::<Vec<_>>(),
+            pairs
+        );
         assert!(settings(&bytes[HEAD_BYTES + 1..]).is_err());
     }
 }

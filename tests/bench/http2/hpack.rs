@@ -72,7 +72,10 @@ pub(crate) fn decode(block: &[u8]) -> Result<Vec<Header>> {
             headers.push((name.to_owned(), value.to_owned()));
         } else if first & 0xe0 == 0x20 {
             let size = reader.integer(5)?;
-            ensure!(size == 0, "header table resized to {size}, above the announced size 0");
+            ensure!(
+                size == 0,
+                "header table resized to {size}, above the announced size 0"
+            );
         } else {
             // With indexing (6 bits), without, or never indexed (4 bits): all alike to an empty table.
             let index = reader.integer(if first & 0x40 != 0 { 6 } else { 4 })?;
@@ -151,8 +154,15 @@ mod tests {
     #[test]
     fn what_is_written_reads_back() {
         let long = "x".repeat(5000);
-        let headers = [(":path", "/etcdserverpb.KV/Put"), ("te", "trailers"), ("long", &long)];
-        let expected: Vec<_> = headers.iter().map(|(name, value)| pair(name, value)).collect();
+        let headers = [
+            (":path", "/etcdserverpb.KV/Put"),
+            ("te", "trailers"),
+            ("long", &long),
+        ];
+        let expected: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| pair(name, value))
+            .collect();
         assert_eq!(decode(&encode(&headers)).expect("valid block"), expected);
     }
 
@@ -184,7 +194,12 @@ mod tests {
 
     #[test]
     fn truncated_blocks_are_refused() {
-        for block in [&[0x00, 0x05, b'a'][..], &[0x40], &[0x7f, 0xff], &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff]] {
+        for block in [
+            &[0x00, 0x05, b'a'][..],
+            &[0x40],
+            &[0x7f, 0xff],
+            &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+        ] {
             assert!(decode(block).is_err(), "{block:?}");
         }
     }

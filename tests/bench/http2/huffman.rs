@@ -34,7 +34,10 @@ struct Table {
 }
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
-    let mut table = Table { rows: [(0, 0, 0); BITS_MAX + 1], symbols: Vec::with_capacity(256) };
+    let mut table = Table {
+        rows: [(0, 0, 0); BITS_MAX + 1],
+        symbols: Vec::with_capacity(256),
+    };
     let mut code = 0_u32;
     for (bits, row) in table.rows.iter_mut().enumerate().skip(1) {
         let start = table.symbols.len();
@@ -76,25 +79,40 @@ mod tests {
 
     #[test]
     fn examples_of_the_rfc_decode() {
-        let host = [0xf1, 0xe3, 0xc2, 0xe5, 0xf2, 0x3a, 0x6b, 0xa0, 0xab, 0x90, 0xf4, 0xff];
+        let host = [
+            0xf1, 0xe3, 0xc2, 0xe5, 0xf2, 0x3a, 0x6b, 0xa0, 0xab, 0x90, 0xf4, 0xff,
+        ];
         assert_eq!(decode(&host).expect("valid"), b"www.example.com");
-        assert_eq!(decode(&[0xa8, 0xeb, 0x10, 0x64, 0x9c, 0xbf]).expect("valid"), b"no-cache");
+        assert_eq!(
+            decode(&[0xa8, 0xeb, 0x10, 0x64, 0x9c, 0xbf]).expect("valid"),
+            b"no-cache"
+        );
         let date = [
             0xd0, 0x7a, 0xbe, 0x94, 0x10, 0x54, 0xd4, 0x44, 0xa8, 0x20, 0x05, 0x95, 0x04, 0x0b,
             0x81, 0x66, 0xe0, 0x82, 0xa6, 0x2d, 0x1b, 0xff,
         ];
-        assert_eq!(decode(&date).expect("valid"), b"Mon, 21 Oct 2013 20:13:21 GMT");
+        assert_eq!(
+            decode(&date).expect("valid"),
+            b"Mon, 21 Oct 2013 20:13:21 GMT"
+        );
     }
 
     #[test]
     fn the_code_is_complete() {
         let sum: u64 = CODE_BITS.iter().map(|bits| 1_u64 << (30 - bits)).sum();
-        assert_eq!(sum + 1, 1 << 30, "256 symbols and the end of string fill the code space");
+        assert_eq!(
+            sum + 1,
+            1 << 30,
+            "256 symbols and the end of string fill the code space"
+        );
     }
 
     #[test]
     fn padding_that_is_not_all_ones_is_refused() {
         assert!(decode(&[0x00, 0x00]).is_none());
-        assert!(decode(&[0xff, 0xff, 0xff, 0xff]).is_none(), "the end of string is no symbol");
+        assert!(
+            decode(&[0xff, 0xff, 0xff, 0xff]).is_none(),
+            "the end of string is no symbol"
+        );
     }
 }

@@ -1,0 +1,254 @@
+//! The command line.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Parser;
+
+use crate::{
+    measure::Spans,
+    unary::Plan,
+    usage::Pid,
+    workload::{self, Row, Workload},
+};
+
+/// Puts load on an etcd v3 server, or on etcd and kvorum side by side, and prints what it cost.
+///
+/// Without --endpoint the bench starts both servers itself, each with fresh data on the same disk, and
+/// alternates between them: every row runs on etcd, then on kvorum, in each round; figures are medians.
+#[derive(Debug, Parser)]
+#[command(name = "kvorum-bench", version)]
+pub(crate) struct Args {
+    /// Measure this running server only: HOST:PORT, plain text, numeric address
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) endpoint: Option<SocketAddr>,
+    /// With --endpoint: the server's process id, to read its CPU, memory and bytes written
+    #[arg(long, requires = "endpoint")]
+    pub(crate) pid: Option<u32>,
+    /// The etcd to compare with
+    #[arg(long, default_value = "etcd", value_name = "PATH")]
+    pub(crate) etcd: PathBuf,
+    /// The kvorum to measure [default: the one built beside this program]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) kvorum: Option<PathBuf>,
+    /// Measure only one of the two: etcd or kvorum
+    #[arg(long, value_name = "NAME", conflicts_with = "endpoint")]
+    pub(crate) alone: Option<String>,
+    /// How often each row runs on each server
+    #[arg(long, default_value_t = 3)]
+    pub(crate) rounds: u32,
+    /// Measured seconds per cell
+    #[arg(long, default_value_t = 3.0)]
+    pub(crate) seconds: f64,
+    /// Seconds of load before the measured ones
+    #[arg(long, default_value_t = 0.5)]
+    pub(crate) warmup: f64,
+    /// Keys loaded before measuring; with --footprint 1000000 unless given
+    #[arg(long)]
+    pub(crate) keys: Option<u64>,
+    /// Size of a value
+    #[arg(long, default_value_t = 256)]
+    pub(crate) value_bytes: usize,
+    /// Seed of keys and values
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Rows to run: put, get, sget, range100, range1000 (any number), txn, mix, watch, lease
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) only: Vec<Workload>,
+    /// Concurrent calls per row; for watch the number of watchers [default: 1,16,256,1000]
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) clients: Vec<u32>,
+    /// Connections per row [default: 1 to 16 clients, 16 for 256, 100 for 1000]
+    #[arg(long)]
+    pub(crate) connections: Option<u32>,
+    /// Puts in flight in the watch rows
+    #[arg(long, default_value_t = 16)]
+    pub(crate) putters: u32,
+    /// A short table: put, get, txn, watch at 16 and 256 clients, one round
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Memory, disk and recovery with many keys instead of the table
+    #[arg(long, conflicts_with = "endpoint")]
+    pub(crate) footprint: bool,
+    /// Decode every reply a second time in full and compare; costs rate
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Also write the table as markdown
+    #[arg(long, value_name = "FILE")]
+    pub(crate) markdown: Option<PathBuf>,
+    /// Also write every single cell as comma-separated values
+    #[arg(long, value_name = "FILE")]
+    pub(crate) csv: Option<PathBuf>,
+    /// Where the servers' data goes while they run
+    #[arg(long, default_value = "target/bench", value_name = "FOLDER")]
+    pub(crate) work_dir: PathBuf,
+    /// Keep the servers' data and logs
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+impl Args {
+    /// The command line, with the short table's settings in place.
+    pub(crate) fn read() -> Result<Self> {
+        let mut args = Self::parse();
+        if args.quick {
+            args.rounds = 1;
+            args.seconds = args.seconds.min(2.0);
+            if args.only.is_empty() {
+                args.only = vec![Workload::Put, Workload::Get, Workload::Txn, Workload::Watch];
+            }
+            if args.clients.is_empty() {
+                args.clients = vec![16, 256];
+            }
+        }
+        args.check_values()?;
+        Ok(args)
+    }
+
+    fn check_values(&self) -> Result<()> {
+        ensure!(self.rounds > 0, "--rounds 0: at least 1");
+        ensure!(
+            self.seconds > 0.0 && self.seconds <= 3600.0,
+            "--seconds: above 0, at most 3600"
+        );
+        ensure!((0.0..=3600.0).contains(&self.warmup), "--warmup: 0 to 3600");
+        ensure!(
+            (16..=15_000).contains(&self.value_bytes),
+            "--value-bytes: 16 to 15000"
+        );
+        ensure!((1..=1000).contains(&self.putters), "--putters: 1 to 1000");
+        ensure!(
+            self.clients.iter().all(|clients| *clients > 0),
+            "--clients 0: at least 1"
+        );
+        for row in self.rows() {
+            ensure!(
+                (1..=row.clients).contains(&row.connections),
+                "--connections {}: 1 to the {} clients of a row",
+                row.connections,
+                row.clients
+            );
+            if let Workload::Range(keys) = row.workload {
+                ensure!(
+                    keys < self.key_count(),
+                    "{} needs more than {keys} --keys",
+                    row.workload
+                );
+            }
+        }
+        let known = self
+            .alone
+            .as_deref()
+            .is_none_or(|name| ["etcd", "kvorum"].contains(&name));
+        ensure!(known, "--alone: etcd or kvorum");
+        Ok(())
+    }
+
+    pub(crate) fn key_count(&self) -> u64 {
+        self.keys
+            .unwrap_or(if self.footprint { 1_000_000 } else { 100_000 })
+    }
+
+    /// The kvorum binary that was built together with this one.
+    pub(crate) fn kvorum_program(&self) -> Result<PathBuf> {
+        if let Some(path) = &self.kvorum {
+            return Ok(path.clone());
+        }
+        let own = std::env::current_exe().context("find this program's own path")?;
+        Ok(own.with_file_name("kvorum"))
+    }
+
+    pub(crate) fn rows(&self) -> Vec<Row> {
+        let workloads = if self.only.is_empty() {
+            &Workload::ALL[..]
+        } else {
+            &self.only
+        };
+        let mut rows = Vec::new();
+        for workload in workloads {
+            let clients = match &self.clients[..] {
+                // A row that was asked for by name gets every client count.
+                [] if self.only.is_empty() => workload.standard_clients(),
+                [] => &[1, 16, 256, 1000],
+                clients => clients,
+            };
+            rows.extend(clients.iter().map(|clients| {
+                Row {
+                    workload: *workload,
+                    clients: *clients,
+                    connections: self
+                        .connections
+                        .unwrap_or_else(|| workload::connections(*clients)),
+                }
+            }));
+        }
+        rows
+    }
+
+    pub(crate) fn spans(&self) -> Spans {
+        Spans {
+            warm_up: Duration::from_secs_f64(self.warmup),
+            measured: Duration::from_secs_f64(self.seconds),
+        }
+    }
+
+    pub(crate) fn plan(&self, workload: Workload) -> Plan {
+        Plan {
+            workload,
+            keys: self.key_count(),
+            value_bytes: self.value_bytes,
+            seed: self.seed,
+            check: self.check,
+            fill: false,
+        }
+    }
+
+    pub(crate) fn server_pid(&self) -> Option<Pid> {
+        self.pid.map(Pid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(line: &[&str]) -> Vec<Row> {
+        let args = Args::try_parse_from([&["kvorum-bench"], line].concat()).expect("valid line");
+        args.check_values().expect("valid values");
+        args.rows()
+    }
+
+    #[test]
+    fn filters_pick_rows_and_client_counts() {
+        let names = |rows: Vec<Row>| {
+            rows.iter()
+                .map(|row| format!("{} {}", row.workload, row.clients))
+                .collect::<Vec<_>>()
+        };
+        let picked = rows(&["--only", "put,get", "--clients", "1,16"]);
+        assert_eq!(names(picked), ["put 1", "put 16", "get 1", "get 16"]);
+        let by_name = rows(&["--only", "range1000"]);
+        assert_eq!(by_name.len(), 4, "asked for by name: every client count");
+        assert_eq!(rows(&[]).len(), 32);
+        assert_eq!(
+            rows(&["--connections", "1", "--clients", "256"])[0].connections,
+            1
+        );
+    }
+
+    #[test]
+    fn values_outside_their_range_are_refused_with_the_flag() {
+        for (line, flag) in [
+            (["--rounds", "0"], "--rounds"),
+            (["--clients", "0"], "--clients"),
+            (["--value-bytes", "20000"], "--value-bytes"),
+            (["--connections", "2"], "--connections"),
+            (["--keys", "100"], "range100"),
+        ] {
+            let args =
+                Args::try_parse_from([&["kvorum-bench"][..], &line].concat()).expect("parses");
+            let error = args.check_values().expect_err("out of range").to_string();
+            assert!(error.contains(flag), "{error}");
+        }
+    }
+}
