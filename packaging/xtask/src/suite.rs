@@ -12,15 +12,9 @@ use crate::step::{self, Ran};
 use crate::tally::{self, Tally};
 use crate::ui;
 
-/// Server crates and tests. The console is compiled for the browser and this program is running, so both stand apart;
-/// always the same set, so that nothing is compiled twice.
-const SERVER: [&str; 5] = [
-    "--workspace",
-    "--exclude",
-    "kvorum-ui",
-    "--exclude",
-    "xtask",
-];
+/// Server crates and tests; the console is compiled for the browser and this program is running, so both stand apart.
+/// Every step names the same set: another one would give shared dependencies other features, and compile them again.
+const SERVER: [&str; 5] = ["--workspace", "--exclude", "kvorum-ui", "--exclude", "xtask"];
 
 /// How a step ended.
 enum Outcome {
@@ -228,7 +222,7 @@ fn clippy(suite: &Suite<'_>) -> Result<Outcome> {
 }
 
 fn server(suite: &Suite<'_>) -> Result<Outcome> {
-    let mut cargo = suite.repo.cargo(&["build", "--release", "--bins"]);
+    let mut cargo = suite.repo.cargo(&["build", "--release", "--bins", "--tests"]);
     cargo.args(SERVER);
     suite.check("server", cargo)
 }
@@ -255,12 +249,12 @@ pub(crate) fn tidy(repo: &Repo) -> Result<ExitCode> {
 }
 
 fn tidy_step(suite: &Suite<'_>) -> Result<Outcome> {
-    suite.cargo_test("tidy", &["-p", "kvorum-tests", "--lib", "tidy::"], &[])
+    suite.cargo_test("tidy", &SERVER, &["--lib", "tidy::", "--", "--show-output"])
 }
 
 fn unit(suite: &Suite<'_>) -> Result<Outcome> {
-    let arguments = [&SERVER[..], &["--lib", "--bins"]].concat();
-    suite.cargo_test("unit", &arguments, &["--skip", "tidy::"])
+    let rest = ["--lib", "--bins", "--", "--show-output", "--skip", "tidy::"];
+    suite.cargo_test("unit", &SERVER, &rest)
 }
 
 fn unit_xtask(suite: &Suite<'_>) -> Result<Outcome> {
@@ -272,7 +266,7 @@ fn unit_console(suite: &Suite<'_>) -> Result<Outcome> {
 }
 
 fn processes(suite: &Suite<'_>) -> Result<Outcome> {
-    suite.cargo_test("processes", &["-p", "kvorum-tests", "--test", "it"], &[])
+    suite.cargo_test("processes", &SERVER, &["--test", "it", "--", "--show-output"])
 }
 
 /// A tour through the console in a real browser, against a real member.
