@@ -1,22 +1,21 @@
 //! The door to a running member: every request of every edge goes through a `Handle`.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use bytes::Bytes;
-use kvorum_core::reply::{HashKv, RangeReply};
-use kvorum_core::{ClusterId, Error, MemberId};
+use kvorum_core::Error;
+use kvorum_core::watch::StreamId;
 use kvorum_proto::etcdserverpb as pb;
+use tokio::sync::Notify;
 
-/// Who this member is.
-#[derive(Clone, Debug)]
-pub struct Identity {
-    /// The cluster.
-    pub cluster_id: ClusterId,
-    /// This member.
-    pub member_id: MemberId,
-    /// Its name, as configured.
-    pub name: String,
-}
+use crate::history::{KeyVersion, SharedHistory};
+use crate::identity::MemberIdentity;
+use crate::port::Port;
+use crate::shared::{CoreInput, Shared};
+use crate::stats::Stats;
+use crate::watch::{Watching, WatchStream};
 
 /// What the member says of itself; local, no quorum needed.
 #[derive(Clone, Debug, Default)]
@@ -39,147 +38,180 @@ pub struct Status {
     pub db_size: i64,
     /// Logical size without what compaction has freed, bytes.
     pub db_size_in_use: i64,
-    /// Effective quota, bytes.
+    /// Effective quota, bytes; `i64::MAX` if there is none.
     pub quota: i64,
     /// Raised alarms.
     pub alarms: Vec<pb::AlarmMember>,
     /// True once the cluster version is decided.
     pub capable: bool,
+    /// The decided cluster version.
+    pub cluster_version: Option<String>,
     /// Watchers open on all streams of this member.
     pub watchers: u64,
     /// Leases that exist.
     pub leases: u64,
-}
-
-/// One watch stream of one client: requests in, encoded responses out.
-#[derive(Debug)]
-pub struct WatchStream {}
-
-/// One `WatchResponse`, as two pieces of its encoding; `body` is shared by all watchers that get the same events.
-#[derive(Clone, Debug, Default)]
-pub struct WatchFrame {
-    /// Header, watch id and flags, encoded.
-    pub head: Bytes,
-    /// The events, encoded; may be empty.
-    pub body: Bytes,
-}
-
-impl WatchStream {
-    /// Takes one request of the client. Never blocks; the answer comes out of `next`.
-    pub fn request(&mut self, request: pb::WatchRequest) {
-        let _ = request;
-    }
-
-    /// The next response; `None` once the member stops.
-    pub async fn next(&mut self) -> Option<WatchFrame> {
-        None
-    }
+    /// Leader changes seen since the member started.
+    pub leader_changes: u64,
+    /// Seconds since the member started.
+    pub uptime_s: u64,
 }
 
 /// The door. Cheap to clone; each I/O thread has one of its own, made by `Member::handle`, whose `run` future must be
 /// spawned on that thread's runtime.
 #[derive(Clone, Debug)]
 pub struct Handle {
-    identity: std::sync::Arc<Identity>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) port: Arc<Port>,
+    pub(crate) watching: Arc<Watching>,
 }
 
-#[allow(clippy::todo, clippy::unused_async)]
+/// Waiters are looked through this often for those who have waited too long.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
+
 impl Handle {
-    /// Delivers replies and watch events to this thread; spawn it once per handle that `Member::handle` returns.
+    pub(crate) fn new(shared: Arc<Shared>, port: Arc<Port>) -> Self {
+        let watching = Arc::new(Watching::new(&shared));
+        Self { shared, port, watching }
+    }
+
+    /// Carries requests, replies and watch events between this thread and the member; spawn it once per handle that
+    /// `Member::handle` returns. Ends when the member stops.
     pub fn run(&self) -> impl Future<Output = ()> + Send + 'static {
-        async {}
+        let handle = self.clone();
+        async move { handle.carry().await }
     }
+
+    async fn carry(self) {
+        let timeout = self.shared.options.request_timeout().as_millis();
+        let sweeps = u64::try_from(timeout / SWEEP_INTERVAL.as_millis()).unwrap_or(14);
+        let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
+        let mut progress = tokio::time::interval(self.shared.options.watch_progress_interval);
+        progress.reset();
+        while !self.shared.is_stopping() {
+            tokio::select! {
+                biased;
+                () = self.port.carrier.notified() => {}
+                _ = sweep.tick() => self.port.sweep(sweeps),
+                _ = progress.tick() => self.watching.tick_progress(),
+            }
+            self.carry_once().await;
+        }
+        self.port.close();
+        self.watching.close();
+    }
+
+    async fn carry_once(&self) {
+        let asks = self.port.take_outgoing();
+        if !asks.is_empty() {
+            self.shared.core.push(CoreInput::Asks(asks));
+        }
+        let batches = self.port.take_incoming();
+        let history = SharedHistory(&self.shared.store);
+        if let Err(e) = self.watching.publish(&batches, &history) {
+            self.shared.fail(e.to_string());
+        }
+        match self.watching.catch_up(&history) {
+            Ok(true) => {
+                // History is long: other tasks of this thread go first, then the next page.
+                self.port.carrier.notify_one();
+                tokio::task::yield_now().await;
+            }
+            Ok(false) => {}
+            Err(e) => self.shared.fail(e.to_string()),
+        }
+    }
+
     /// Who answers.
-    pub fn identity(&self) -> &Identity {
-        &self.identity
+    #[must_use]
+    pub fn identity(&self) -> &MemberIdentity {
+        &self.shared.identity
     }
+
     /// A response header; a `revision` of 0 becomes the current one.
+    #[must_use]
     pub fn header(&self, revision: i64) -> pb::ResponseHeader {
-        let _ = revision;
-        todo!()
+        self.shared.header(revision)
     }
+
+    /// Leader that this member knows, 0 for none.
+    #[must_use]
+    pub fn leader(&self) -> u64 {
+        self.shared.published.leader.load(Ordering::SeqCst)
+    }
+
+    /// True once the cluster version is decided: before, no request is served.
+    #[must_use]
+    pub fn is_capable(&self) -> bool {
+        self.shared.view.read().cluster_version.is_some()
+    }
+
     /// Local status.
+    #[must_use]
     pub fn status(&self) -> Status {
-        todo!()
+        let p = &self.shared.published;
+        let view = self.shared.view.read().clone();
+        let watchers: usize =
+            self.shared.ports.read().iter().map(|p| p.watchers.load(Ordering::Relaxed)).sum();
+        let store = self.shared.store.read();
+        Status {
+            leader: p.leader.load(Ordering::SeqCst),
+            term: p.term.load(Ordering::SeqCst),
+            committed: p.committed.load(Ordering::SeqCst),
+            applied: p.applied.load(Ordering::SeqCst),
+            revision: store.current(),
+            compact_revision: store.compacted(),
+            keys: store.keys(),
+            db_size: store.size().total(),
+            db_size_in_use: store.size().in_use(),
+            quota: self.shared.options.quota_bytes(),
+            alarms: view.alarms.clone(),
+            capable: view.cluster_version.is_some(),
+            cluster_version: view.cluster_version.clone(),
+            watchers: watchers as u64,
+            leases: p.leases.load(Ordering::Relaxed),
+            leader_changes: p.leader_changes.load(Ordering::Relaxed),
+            uptime_s: self.shared.clock.now_ms() / 1000,
+        }
     }
+
     /// All members, as this member knows them.
+    #[must_use]
     pub fn members(&self) -> Vec<pb::Member> {
-        todo!()
+        self.shared.view.read().members.clone()
     }
-    /// Waits until everything acknowledged before this call is visible here.
-    pub async fn read_barrier(&self) -> Result<(), Error> {
-        todo!()
+
+    /// Figures of the last full second.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.shared.sampler.lock().last()
     }
-    /// A range, linearizable unless it says `serializable`.
-    pub async fn range(&self, request: pb::RangeRequest) -> Result<RangeReply, Error> {
-        let _ = request;
-        todo!()
+
+    /// Figures of up to ten minutes, a second each, oldest first.
+    #[must_use]
+    pub fn recent_stats(&self) -> Vec<Stats> {
+        self.shared.sampler.lock().recent()
     }
-    /// A put. Checks the request first, as do all the calls below.
-    pub async fn put(&self, request: pb::PutRequest) -> Result<pb::PutResponse, Error> {
-        let _ = request;
-        todo!()
+
+    /// All retained changes of a key, deletions included, oldest first.
+    ///
+    /// # Errors
+    /// The state store failed: the member is ending.
+    pub fn key_history(&self, key: &[u8]) -> Result<Vec<KeyVersion>, Error> {
+        let versions = SharedHistory(&self.shared.store).versions(key);
+        versions.map_err(|e| self.broken(e.to_string()))
     }
-    /// A delete.
-    pub async fn delete_range(&self, request: pb::DeleteRangeRequest) -> Result<pb::DeleteRangeResponse, Error> {
-        let _ = request;
-        todo!()
+
+    /// The state store failed under a request: the member ends, the request is told so.
+    pub(crate) fn broken(&self, reason: String) -> Error {
+        self.shared.fail(reason);
+        Error::Stopped
     }
-    /// A transaction; a read-only one does not touch the log.
-    pub async fn txn(&self, request: pb::TxnRequest) -> Result<pb::TxnResponse, Error> {
-        let _ = request;
-        todo!()
-    }
-    /// A compaction.
-    pub async fn compact(&self, request: pb::CompactionRequest) -> Result<pb::CompactionResponse, Error> {
-        let _ = request;
-        todo!()
-    }
-    /// A new lease; id 0 lets the member choose.
-    pub async fn lease_grant(&self, request: pb::LeaseGrantRequest) -> Result<pb::LeaseGrantResponse, Error> {
-        let _ = request;
-        todo!()
-    }
-    /// Ends a lease and deletes its keys.
-    pub async fn lease_revoke(&self, request: pb::LeaseRevokeRequest) -> Result<pb::LeaseRevokeResponse, Error> {
-        let _ = request;
-        todo!()
-    }
-    /// Renews a lease; TTL 0 if it is unknown.
-    pub async fn lease_keep_alive(&self, request: pb::LeaseKeepAliveRequest) -> Result<pb::LeaseKeepAliveResponse, Error> {
-        let _ = request;
-        todo!()
-    }
-    /// Time left; TTL −1 if it is unknown.
-    pub async fn lease_time_to_live(&self, request: pb::LeaseTimeToLiveRequest) -> Result<pb::LeaseTimeToLiveResponse, Error> {
-        let _ = request;
-        todo!()
-    }
-    /// All leases by expiry.
-    pub async fn lease_leases(&self) -> Result<pb::LeaseLeasesResponse, Error> {
-        todo!()
-    }
-    /// Reads, raises or disarms alarms.
-    pub async fn alarm(&self, request: pb::AlarmRequest) -> Result<pb::AlarmResponse, Error> {
-        let _ = request;
-        todo!()
-    }
-    /// Hash of the store at a revision, equal on all members and to etcd's.
-    pub async fn hash_kv(&self, revision: i64) -> Result<HashKv, Error> {
-        let _ = revision;
-        todo!()
-    }
-    /// Hash of everything this member stores.
-    pub async fn hash(&self) -> Result<u32, Error> {
-        todo!()
-    }
-    /// Succeeds at once: there is no fragmentation to wait for.
-    pub async fn defragment(&self) -> Result<(), Error> {
-        todo!()
-    }
+
     /// A new watch stream. `fragment_bytes` is the size from which responses are split if the client allows it.
+    #[must_use]
     pub fn watch(&self, fragment_bytes: usize) -> WatchStream {
-        let _ = fragment_bytes;
-        todo!()
+        let wake = Arc::new(Notify::new());
+        let id: StreamId = self.watching.open(fragment_bytes, wake.clone());
+        WatchStream::new(self.clone(), id, wake)
     }
 }

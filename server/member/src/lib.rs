@@ -1,6 +1,40 @@
 //! The shell around the machine: threads, timers, proposals, reads and watch streams of one running member.
+//!
+//! ```text
+//! I/O thread (a Handle) --commands--> core thread --groups--> log thread --durable--> core thread
+//!        ^                                 |  apply
+//!        +---------- replies, events ------+----> store thread: flush behind, compact
+//! ```
+//!
+//! Reads never visit the core thread: they share the store's lock, a page at a time.
 
-pub mod handle;
+mod clock;
+mod core_thread;
+mod driver;
+mod handle;
+mod hash;
+mod history;
+mod identity;
+mod inbox;
+mod lease_calls;
+mod log_thread;
+mod meters;
+mod options;
+mod port;
+mod proposals;
+mod reads;
+mod shared;
+mod start;
+mod stats;
+mod store_thread;
+mod watch;
 
-pub use handle::Handle;
+pub use handle::{Handle, Status};
+pub use history::KeyVersion;
+pub use identity::MemberIdentity as Identity;
 pub use kvorum_core::Error;
+pub use kvorum_core::watch::Frame as WatchFrame;
+pub use options::MemberOptions;
+pub use start::{Member, StartError};
+pub use stats::{Latency, Stats};
+pub use watch::WatchStream;

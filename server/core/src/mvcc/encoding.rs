@@ -99,3 +99,37 @@ fn key_span(kv: &[u8]) -> Option<(usize, usize)> {
 pub fn framed_len(len: usize) -> usize {
     1 + encoded_len_varint(len as u64) + len
 }
+
+/// The parts of an encoded pair that the index keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Numbers<'a> {
+    /// The key.
+    pub key: &'a [u8],
+    /// Revision that began the generation.
+    pub create_revision: i64,
+    /// Puts in the generation.
+    pub version: i64,
+    /// Attached lease.
+    pub lease: i64,
+}
+
+/// Reads them without touching the value; `None` if the bytes are not a canonical pair.
+#[must_use]
+pub fn numbers_of(kv: &[u8]) -> Option<Numbers<'_>> {
+    let (start, end) = key_span(kv)?;
+    let mut numbers = Numbers { key: kv.get(start..end)?, ..Numbers::default() };
+    let mut rest = kv.get(end..)?;
+    while let Some((&tag, after)) = rest.split_first() {
+        rest = after;
+        let number = prost::encoding::decode_varint(&mut rest).ok()?;
+        match tag {
+            CREATE => numbers.create_revision = number.cast_signed(),
+            VERSION => numbers.version = number.cast_signed(),
+            LEASE => numbers.lease = number.cast_signed(),
+            MOD => {}
+            VALUE => rest = rest.get(usize::try_from(number).ok()?..)?,
+            _ => return None,
+        }
+    }
+    Some(numbers)
+}

@@ -63,10 +63,10 @@ impl Store {
         self.recent.scan(from, to, limit).cloned().collect()
     }
 
-    /// Bytes of records and side changes that wait for a flush or stay as cache.
+    /// Bytes of records that are in memory beyond the budget: they wait for the state store.
     #[must_use]
-    pub fn recent_bytes(&self) -> usize {
-        self.recent.bytes()
+    pub fn unflushed_bytes(&self) -> usize {
+        self.recent.bytes().saturating_sub(self.recent.budget_bytes())
     }
 
     /// A flush is durable: forgets what is beyond the memory budget. True if there is more to forget.

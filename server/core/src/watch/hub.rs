@@ -85,6 +85,8 @@ pub struct Hub {
     unsynced: BTreeSet<(i64, WatcherKey)>,
     last_stream: u64,
     last_watcher: u64,
+    /// Streams that got something to send since they were last asked for.
+    woken: BTreeSet<StreamId>,
 }
 
 impl Hub {
@@ -95,6 +97,11 @@ impl Hub {
             header,
             ..Self::default()
         }
+    }
+
+    /// The term that headers carry from now on.
+    pub fn set_term(&mut self, term: Term) {
+        self.header.term = term;
     }
 
     /// Number of watchers.
@@ -125,6 +132,7 @@ impl Hub {
             }
         }
         self.streams.remove(&stream);
+        self.woken.remove(&stream);
     }
 
     /// The next response of a stream.

@@ -1,0 +1,87 @@
+//! How a member runs.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How a member runs. The defaults are etcd's where etcd has them.
+#[derive(Clone, Debug)]
+pub struct MemberOptions {
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// The member's name, for people.
+    pub name: String,
+    /// Where peers reach it; the ids of a new cluster are made of these.
+    pub peer_urls: Vec<String>,
+    /// Where clients reach it, as `MemberList` tells them.
+    pub client_urls: Vec<String>,
+    /// Keeps the ids of two clusters with equal URLs apart.
+    pub cluster_token: String,
+    /// Logical bytes from which puts are refused: 0 for 2 GiB, negative for no quota.
+    pub quota_backend_bytes: i64,
+    /// Operations allowed in one transaction.
+    pub max_txn_ops: usize,
+    /// Longest encoded request, bytes.
+    pub max_request_bytes: usize,
+    /// Between two heartbeats; also the length of a tick.
+    pub heartbeat_interval: Duration,
+    /// Without a leader for this long, a member campaigns.
+    pub election_timeout: Duration,
+    /// Between two progress notifications of a quiet watcher.
+    pub watch_progress_interval: Duration,
+    /// Memory for values beside the index, bytes: newest records and pages of the state store, half each.
+    pub value_cache_bytes: usize,
+    /// Size of a log segment, bytes.
+    pub log_segment_bytes: u64,
+}
+
+impl Default for MemberOptions {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("default.kvorum"),
+            name: "default".into(),
+            peer_urls: vec!["http://localhost:2380".into()],
+            client_urls: vec!["http://localhost:2379".into()],
+            cluster_token: "kvorum-cluster".into(),
+            quota_backend_bytes: 0,
+            max_txn_ops: 128,
+            max_request_bytes: 1_572_864,
+            heartbeat_interval: Duration::from_millis(100),
+            election_timeout: Duration::from_millis(1000),
+            watch_progress_interval: Duration::from_secs(600),
+            value_cache_bytes: 96 << 20,
+            log_segment_bytes: 64 << 20,
+        }
+    }
+}
+
+/// etcd's default quota.
+const QUOTA_BYTES: i64 = 2 << 30;
+
+impl MemberOptions {
+    /// The quota in force, bytes.
+    #[must_use]
+    pub fn quota_bytes(&self) -> i64 {
+        match self.quota_backend_bytes {
+            0 => QUOTA_BYTES,
+            n if n < 0 => i64::MAX,
+            n => n,
+        }
+    }
+
+    /// Election timeout in ticks of one heartbeat interval, at least 2.
+    pub(crate) fn election_ticks(&self) -> usize {
+        let ticks = self.election_timeout.as_millis() / self.heartbeat_interval.as_millis().max(1);
+        usize::try_from(ticks).unwrap_or(10).max(2)
+    }
+
+    /// Shortest lease: what survives an election, in whole seconds. (etcd: minLeaseTTL)
+    pub(crate) fn lease_ttl_min_s(&self) -> i64 {
+        let ms = self.election_timeout.as_millis() * 3 / 2;
+        i64::try_from(ms.div_ceil(1000)).unwrap_or(2)
+    }
+
+    /// How long a proposal may take: 5 s for the disk and the network, and two elections.
+    pub(crate) fn request_timeout(&self) -> Duration {
+        Duration::from_secs(5) + 2 * self.election_timeout
+    }
+}

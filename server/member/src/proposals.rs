@@ -1,0 +1,239 @@
+//! Writes: checked, proposed, answered once applied.
+
+use std::sync::atomic::Ordering;
+
+use kvorum_core::alarm;
+use kvorum_core::mvcc::{check, txn};
+use kvorum_core::reply::Reply;
+use kvorum_core::{Error, LeaseId};
+use kvorum_proto::etcdserverpb as pb;
+use kvorum_proto::kvorumpb::{Command, command::Op};
+use pb::alarm_request::AlarmAction;
+use prost::Message;
+
+use crate::handle::Handle;
+use crate::port::{Answer, Ask};
+
+macro_rules! expect_reply {
+    ($reply:expr, $kind:ident) => {
+        match $reply {
+            Reply::$kind(response) => Ok(response),
+            // The machine answers each command with its own kind of reply.
+            _ => Err(Error::Stopped),
+        }
+    };
+}
+
+impl Handle {
+    /// A put.
+    ///
+    /// # Errors
+    /// It breaks a rule of ETCD.md 2.5, or the cluster cannot take it now.
+    pub async fn put(&self, request: pb::PutRequest) -> Result<pb::PutResponse, Error> {
+        check::put(&request)?;
+        self.check_quota(alarm::put_cost(&request)).await?;
+        expect_reply!(self.propose(Op::Put(request)).await?, Put)
+    }
+
+    /// A delete.
+    ///
+    /// # Errors
+    /// The key is empty, or the cluster cannot take it now.
+    pub async fn delete_range(
+        &self,
+        request: pb::DeleteRangeRequest,
+    ) -> Result<pb::DeleteRangeResponse, Error> {
+        check::delete_range(&request)?;
+        expect_reply!(self.propose(Op::DeleteRange(request)).await?, DeleteRange)
+    }
+
+    /// A transaction; a read-only one does not touch the log.
+    ///
+    /// # Errors
+    /// It breaks a rule of ETCD.md 2.7, or the cluster cannot take it now.
+    pub async fn txn(&self, request: pb::TxnRequest) -> Result<pb::TxnResponse, Error> {
+        check::txn(&request, self.shared.options.max_txn_ops)?;
+        if txn::is_read_only(&request) {
+            return self.read_txn(request).await;
+        }
+        self.check_quota(alarm::txn_cost(&request)).await?;
+        expect_reply!(self.propose(Op::Txn(request)).await?, Txn)
+    }
+
+    /// A compaction. A `physical` one is answered when its removals are done.
+    ///
+    /// # Errors
+    /// The revision is compacted already or in the future.
+    pub async fn compact(
+        &self,
+        request: pb::CompactionRequest,
+    ) -> Result<pb::CompactionResponse, Error> {
+        let (physical, revision) = (request.physical, request.revision);
+        let response =
+            expect_reply!(self.propose(Op::Compaction(request)).await?, Compaction)?;
+        if physical {
+            let mut done = self.shared.compacted.subscribe();
+            // The sender lives as long as `shared`: the only error is that the member stops.
+            done.wait_for(|at| *at >= revision).await.map_err(|_| Error::Stopped)?;
+        }
+        Ok(response)
+    }
+
+    /// A new lease; id 0 lets the member choose.
+    ///
+    /// # Errors
+    /// The id is taken or the TTL too large.
+    pub async fn lease_grant(
+        &self,
+        mut request: pb::LeaseGrantRequest,
+    ) -> Result<pb::LeaseGrantResponse, Error> {
+        self.check_quota(alarm::lease_cost()).await?;
+        let chosen = request.id != 0;
+        loop {
+            if !chosen {
+                request.id = random_lease_id()?;
+            }
+            match self.propose(Op::LeaseGrant(request)).await {
+                Err(Error::LeaseExists) if !chosen => {}
+                reply => return expect_reply!(reply?, LeaseGrant),
+            }
+        }
+    }
+
+    /// Ends a lease and deletes its keys.
+    ///
+    /// # Errors
+    /// There is no such lease.
+    pub async fn lease_revoke(
+        &self,
+        request: pb::LeaseRevokeRequest,
+    ) -> Result<pb::LeaseRevokeResponse, Error> {
+        expect_reply!(self.propose(Op::LeaseRevoke(request)).await?, LeaseRevoke)
+    }
+
+    /// Renews a lease; TTL 0 if it is unknown.
+    ///
+    /// # Errors
+    /// This member does not count time.
+    pub async fn lease_keep_alive(
+        &self,
+        request: pb::LeaseKeepAliveRequest,
+    ) -> Result<pb::LeaseKeepAliveResponse, Error> {
+        // etcd fills the header before it renews.
+        let header = Some(self.header(0));
+        loop {
+            match self.ask(|id| Ask::KeepAlive(id, LeaseId(request.id))).await? {
+                Answer::Renewed(ttl) => {
+                    return Ok(pb::LeaseKeepAliveResponse { header, id: request.id, ttl });
+                }
+                // The checkpoint that stood in the way is cleared: once more.
+                Answer::Applied(Ok(_)) => {}
+                Answer::Applied(Err(e)) | Answer::Refused(e) => return Err(e),
+                _ => return Err(Error::Stopped),
+            }
+        }
+    }
+
+    /// Time left; TTL −1 if it is unknown.
+    ///
+    /// # Errors
+    /// The member stops.
+    pub async fn lease_time_to_live(
+        &self,
+        request: pb::LeaseTimeToLiveRequest,
+    ) -> Result<pb::LeaseTimeToLiveResponse, Error> {
+        let ask = |id| Ask::TimeLeft(id, LeaseId(request.id), request.keys);
+        let Answer::TimeLeft(left) = self.ask(ask).await? else { return Err(Error::Stopped) };
+        let mut response = pb::LeaseTimeToLiveResponse {
+            header: Some(self.header(0)),
+            id: request.id,
+            ttl: -1,
+            ..Default::default()
+        };
+        if let Some(left) = left {
+            response.ttl = left.remaining_s;
+            response.granted_ttl = left.granted_s;
+            response.keys = left.keys.into_iter().map(|k| Vec::from(k).into()).collect();
+        }
+        Ok(response)
+    }
+
+    /// All leases by expiry.
+    ///
+    /// # Errors
+    /// The member stops.
+    pub async fn lease_leases(&self) -> Result<pb::LeaseLeasesResponse, Error> {
+        let Answer::Leases(ids) = self.ask(Ask::Leases).await? else { return Err(Error::Stopped) };
+        let leases = ids.into_iter().map(|id| pb::LeaseStatus { id: id.0 }).collect();
+        Ok(pb::LeaseLeasesResponse { header: Some(self.header(0)), leases })
+    }
+
+    /// Reads, raises or disarms alarms; all three go through the log.
+    ///
+    /// # Errors
+    /// The cluster cannot take it now.
+    pub async fn alarm(&self, request: pb::AlarmRequest) -> Result<pb::AlarmResponse, Error> {
+        expect_reply!(self.propose(Op::Alarm(request)).await?, Alarm)
+    }
+
+    /// Refuses what does not fit, and raises the alarm. (etcd: api/v3rpc/quota.go)
+    async fn check_quota(&self, cost: i64) -> Result<(), Error> {
+        let size = self.shared.store.read().size().total();
+        if cost == 0 || size.saturating_add(cost) < self.shared.options.quota_bytes() {
+            return Ok(());
+        }
+        self.raise_nospace().await?;
+        Err(Error::NoSpace)
+    }
+
+    async fn raise_nospace(&self) -> Result<(), Error> {
+        if self.shared.published.nospace.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        tracing::warn!(
+            quota_bytes = self.shared.options.quota_bytes(),
+            "the quota is reached: writes are refused until the store is compacted and the alarm disarmed"
+        );
+        let raise = pb::AlarmRequest {
+            action: AlarmAction::Activate as i32,
+            member_id: self.shared.identity.member_id.0,
+            alarm: pb::AlarmType::Nospace as i32,
+        };
+        self.alarm(raise).await.map(drop)
+    }
+
+    /// Proposes a command and waits for its answer.
+    async fn propose(&self, op: Op) -> Result<Reply, Error> {
+        let command = Command { request_id: 0, op: Some(op) };
+        if command.encoded_len() > self.shared.options.max_request_bytes {
+            return Err(Error::RequestTooLarge);
+        }
+        match self.ask(|id| Ask::Propose(Command { request_id: id.0, ..command })).await? {
+            Answer::Applied(result) => result,
+            Answer::Refused(e) => Err(e),
+            _ => Err(Error::Stopped),
+        }
+    }
+
+    pub(crate) async fn ask(
+        &self,
+        ask: impl FnOnce(kvorum_core::RequestId) -> Ask,
+    ) -> Result<Answer, Error> {
+        if self.shared.is_stopping() {
+            return Err(Error::Stopped);
+        }
+        // The sweep drops whoever waits too long.
+        self.port.ask(ask).await.map_err(|_| Error::Timeout)
+    }
+}
+
+/// A positive 63-bit number. (etcd: LeaseGrant in v3_server.go)
+fn random_lease_id() -> Result<i64, Error> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(|e| {
+        tracing::error!(error = %e, "the system gives no random numbers");
+        Error::Stopped
+    })?;
+    let id = i64::from_be_bytes(bytes) & i64::MAX;
+    Ok(id.max(1))
+}

@@ -1,0 +1,71 @@
+//! Reads: on the thread that asked, over the shared store, a page at a time.
+
+use std::sync::atomic::Ordering;
+
+use kvorum_core::Error;
+use kvorum_core::mvcc::{ReadError, Reading, check, txn};
+use kvorum_core::reply::RangeReply;
+use kvorum_proto::etcdserverpb as pb;
+
+use crate::handle::Handle;
+use crate::port::{Answer, Ask};
+
+impl Handle {
+    /// Waits until everything acknowledged before this call is visible here.
+    ///
+    /// # Errors
+    /// There is no leader that could tell.
+    pub async fn read_barrier(&self) -> Result<(), Error> {
+        // The only voter acknowledges a write after it has applied it: nothing can be newer than what is here.
+        if self.shared.published.reads_freely.load(Ordering::SeqCst) && !self.shared.is_stopping() {
+            return Ok(());
+        }
+        match self.ask(Ask::ReadIndex).await? {
+            Answer::Readable => Ok(()),
+            Answer::Refused(e) => Err(e),
+            _ => Err(Error::Stopped),
+        }
+    }
+
+    /// A range, linearizable unless it says `serializable`.
+    ///
+    /// # Errors
+    /// It breaks a rule of ETCD.md 2.3, or nobody can tell that the answer is current.
+    pub async fn range(&self, request: pb::RangeRequest) -> Result<RangeReply, Error> {
+        check::range(&request)?;
+        if !request.serializable {
+            self.read_barrier().await?;
+        }
+        self.shared.meters.ranged();
+        let records = self.shared.state.clone() as std::sync::Arc<dyn kvorum_core::backend::Records>;
+        let mut reading = {
+            let store = self.shared.store.read();
+            let mut reading = Reading::new(&store, &request)?;
+            if !reading.page(&store)? {
+                drop(store);
+                return self.read_result(reading.finish(&records));
+            }
+            reading
+        };
+        while reading.page(&self.shared.store.read())? {
+            tokio::task::yield_now().await;
+        }
+        self.read_result(reading.finish(&records))
+    }
+
+    pub(crate) async fn read_txn(&self, request: pb::TxnRequest) -> Result<pb::TxnResponse, Error> {
+        if !txn::is_serializable(&request) {
+            self.read_barrier().await?;
+        }
+        self.shared.meters.ranged();
+        let result = txn::read_txn(&self.shared.store.read(), &request);
+        self.read_result(result)
+    }
+
+    pub(crate) fn read_result<T>(&self, result: Result<T, ReadError>) -> Result<T, Error> {
+        result.map_err(|e| match e {
+            ReadError::Refused(e) => e,
+            ReadError::Backend(e) => self.broken(e.to_string()),
+        })
+    }
+}

@@ -1,0 +1,133 @@
+//! What the threads of a member share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+
+use kvorum_core::mvcc::Store;
+use kvorum_core::{Index, MachineOptions};
+use kvorum_proto::etcdserverpb as pb;
+use kvorum_storage::StateStore;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::identity::MemberIdentity;
+use crate::inbox::Inbox;
+use crate::meters::Meters;
+use crate::options::MemberOptions;
+use crate::port::{Ask, Port};
+use crate::stats::Sampler;
+
+/// What wakes the core thread.
+#[derive(Debug)]
+pub(crate) enum CoreInput {
+    /// Requests of one I/O thread's pass.
+    Asks(Vec<Ask>),
+    /// The log group with this number, and all before it, are durable.
+    Persisted(u64),
+    /// Everything up to here is in the state store.
+    Flushed(Index),
+    /// Finish what is under way and end.
+    Stop,
+}
+
+/// What wakes the log thread.
+#[derive(Debug)]
+pub(crate) enum LogInput {
+    Append(kvorum_core::log::Append),
+    Release(Index),
+    Stop,
+}
+
+/// What the core thread tells the world after each pass.
+#[derive(Debug, Default)]
+pub(crate) struct Published {
+    pub(crate) leader: AtomicU64,
+    pub(crate) term: AtomicU64,
+    pub(crate) committed: AtomicU64,
+    pub(crate) applied: AtomicU64,
+    pub(crate) leases: AtomicU64,
+    pub(crate) pending: AtomicU64,
+    /// This member leads a cluster of its own, so what it has applied is all there is to read.
+    pub(crate) reads_freely: AtomicBool,
+    pub(crate) nospace: AtomicBool,
+    pub(crate) leader_changes: AtomicU64,
+    /// Compact revision that waits for the store thread, 0 for none.
+    pub(crate) compaction: AtomicI64,
+}
+
+/// The parts of the replicated state that are read rarely and as a whole.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct View {
+    pub(crate) members: Vec<pb::Member>,
+    pub(crate) alarms: Vec<pb::AlarmMember>,
+    pub(crate) cluster_version: Option<String>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) options: MemberOptions,
+    pub(crate) identity: MemberIdentity,
+    pub(crate) boot: u64,
+    pub(crate) clock: Clock,
+    pub(crate) store: RwLock<Store>,
+    pub(crate) state: Arc<StateStore>,
+    pub(crate) core: Inbox<CoreInput>,
+    pub(crate) log: Inbox<LogInput>,
+    pub(crate) published: Published,
+    pub(crate) view: RwLock<Arc<View>>,
+    pub(crate) ports: RwLock<Vec<Arc<Port>>>,
+    pub(crate) meters: Meters,
+    pub(crate) sampler: Mutex<Sampler>,
+    pub(crate) store_thread: Inbox<()>,
+    pub(crate) stopping: AtomicBool,
+    pub(crate) fatal: watch::Sender<Option<String>>,
+    /// True once the cluster version is decided.
+    pub(crate) capable: watch::Sender<bool>,
+    /// Compact revision whose removals are done on this member.
+    pub(crate) compacted: watch::Sender<i64>,
+}
+
+impl Shared {
+    pub(crate) fn machine_options(options: &MemberOptions) -> MachineOptions {
+        MachineOptions {
+            quota_bytes: options.quota_bytes(),
+            lease_ttl_min_s: options.lease_ttl_min_s(),
+        }
+    }
+
+    /// The disk failed: nothing more is acknowledged, and the process is told to end with this line.
+    pub(crate) fn fail(&self, reason: String) {
+        self.stopping.store(true, Ordering::SeqCst);
+        tracing::error!(reason, "storage failed");
+        self.fatal.send_if_modified(|told| {
+            let first = told.is_none();
+            if first {
+                *told = Some(reason);
+            }
+            first
+        });
+        self.close_ports();
+    }
+
+    pub(crate) fn close_ports(&self) {
+        for port in self.ports.read().iter() {
+            port.close();
+            port.carrier.notify_one();
+        }
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// A response header; a `revision` of 0 becomes the current one.
+    pub(crate) fn header(&self, revision: i64) -> pb::ResponseHeader {
+        pb::ResponseHeader {
+            cluster_id: self.identity.cluster_id.0,
+            member_id: self.identity.member_id.0,
+            revision: if revision == 0 { self.store.read().current() } else { revision },
+            raft_term: self.published.term.load(Ordering::Relaxed),
+        }
+    }
+}

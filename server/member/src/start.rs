@@ -1,0 +1,315 @@
+//! Starting and stopping a member: recover, go on where the log ends, end with everything flushed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use kvorum_core::backend::{FlushMark, Restored, SideChange};
+use kvorum_core::machine::restored_compact_revision;
+use kvorum_core::mvcc::Store;
+use kvorum_core::mvcc::encoding::numbers_of;
+use kvorum_core::mvcc::key_index::Latest;
+use kvorum_core::node::{Node, NodeOptions, Start, encode_conf_state};
+use kvorum_core::{Index, Machine, MemberId};
+use kvorum_storage::{
+    DataDir, DirError, Identity, Log, LogOptions, OpenError, StateStore, StorageError, StoreOptions,
+};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::core_thread::CoreThread;
+use crate::driver::META_CONF_STATE;
+use crate::handle::Handle;
+use crate::identity::{MemberIdentity, cluster_id, member_id};
+use crate::inbox::Inbox;
+use crate::meters::Meters;
+use crate::options::MemberOptions;
+use crate::port::{PORTS_MAX, Port, boot_of};
+use crate::shared::{CoreInput, Published, Shared, View};
+use crate::stats::Sampler;
+use crate::store_thread::StoreThread;
+
+/// Why a member does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Directory(#[from] DirError),
+    /// The disk failed, or what is on it is damaged.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The log and the state store contradict each other.
+    #[error("{0}")]
+    Recovery(String),
+    /// The system refused something a member cannot do without.
+    #[error("{what}: {source}")]
+    System {
+        /// What was asked for.
+        what: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// A running member.
+#[derive(Debug)]
+pub struct Member {
+    shared: Arc<Shared>,
+    core: JoinHandle<()>,
+    rest: Vec<JoinHandle<()>>,
+    /// Held for its lock.
+    _dir: DataDir,
+}
+
+/// Everything on disk, open.
+struct Opened {
+    dir: DataDir,
+    identity: MemberIdentity,
+    state: Arc<StateStore>,
+    restored: Restored,
+    log: Log,
+    start: Start,
+}
+
+fn random() -> Result<u64, StartError> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(|e| StartError::System {
+        what: "the system gives no random numbers",
+        source: std::io::Error::other(e.to_string()),
+    })?;
+    Ok(u64::from_be_bytes(bytes))
+}
+
+impl Member {
+    /// Opens the data directory, recovers what is in it or begins a new cluster of one, and starts the threads.
+    ///
+    /// # Errors
+    /// The directory is not ours to use, or what is in it cannot be trusted.
+    pub fn start(options: MemberOptions) -> Result<Self, StartError> {
+        let opened = open(&options)?;
+        let store = rebuild(&opened, options.value_cache_bytes / 2)?;
+        let mut machine = Machine::new(Shared::machine_options(&options));
+        machine.restore(&store, &opened.restored);
+        let node = Node::new(
+            NodeOptions {
+                id: opened.identity.member_id.0,
+                election_ticks: options.election_ticks(),
+                heartbeat_ticks: 1,
+                election_ticks_fixed: None,
+            },
+            opened.start,
+        )
+        .map_err(StartError::Recovery)?;
+        let interrupted = interrupted_compaction(&opened.restored);
+        let published = Published::default();
+        published.compaction.store(interrupted.unwrap_or(0), Ordering::SeqCst);
+        published.applied.store(opened.restored.applied.0, Ordering::SeqCst);
+        let shared = Arc::new(Shared {
+            options,
+            identity: opened.identity,
+            boot: boot_of(random()?),
+            clock: Clock::start(),
+            store: RwLock::new(store),
+            state: opened.state,
+            core: Inbox::default(),
+            log: Inbox::default(),
+            published,
+            view: RwLock::new(Arc::new(View::default())),
+            ports: RwLock::default(),
+            meters: Meters::new(),
+            sampler: Mutex::new(Sampler::default()),
+            store_thread: Inbox::default(),
+            stopping: AtomicBool::new(false),
+            fatal: watch::channel(None).0,
+            capable: watch::channel(false).0,
+            compacted: watch::channel(0).0,
+        });
+        let recycler = opened.log.recycler();
+        let flushed = opened.restored.applied;
+        let core = CoreThread::new(shared.clone(), node, machine);
+        let store = StoreThread::new(shared.clone(), recycler, flushed);
+        let (log, for_log) = (opened.log, shared.clone());
+        Ok(Self {
+            core: spawn("core", move || core.run())?,
+            rest: vec![
+                spawn("log", move || crate::log_thread::run(&for_log, log))?,
+                spawn("store", move || store.run())?,
+            ],
+            shared,
+            _dir: opened.dir,
+        })
+    }
+
+    /// A door for one I/O thread. Spawn its `run` on that thread's runtime.
+    ///
+    /// # Errors
+    /// More than 256 were made.
+    pub fn handle(&self) -> Result<Handle, StartError> {
+        let mut ports = self.shared.ports.write();
+        if ports.len() == PORTS_MAX {
+            return Err(StartError::System {
+                what: "too many I/O threads",
+                source: std::io::Error::other("a member serves 256 at most"),
+            });
+        }
+        let port = Arc::new(Port::new(ports.len(), self.shared.boot));
+        ports.push(port.clone());
+        drop(ports);
+        Ok(Handle::new(self.shared.clone(), port))
+    }
+
+    /// Ends when the member leads or follows and its cluster's version is decided: requests can be served.
+    pub async fn ready(&self) {
+        let mut capable = self.shared.capable.subscribe();
+        // The sender lives as long as this member.
+        let _closed = capable.wait_for(|c| *c).await;
+    }
+
+    /// Ends with a line for the operator when storage has failed; the process must end then.
+    pub async fn failed(&self) -> String {
+        let mut fatal = self.shared.fatal.subscribe();
+        match fatal.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_default(),
+            Err(_) => String::new(),
+        }
+    }
+
+    /// Stops: nothing more is accepted, what was applied is flushed, the files are closed.
+    pub fn stop(self) {
+        self.shared.core.push(CoreInput::Stop);
+        join(self.core, "core");
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        self.shared.store_thread.push(());
+        self.shared.close_ports();
+        for thread in self.rest {
+            join(thread, "storage");
+        }
+    }
+}
+
+fn join(thread: JoinHandle<()>, name: &str) {
+    if thread.join().is_err() {
+        tracing::error!(name, "a thread ended in a panic");
+    }
+}
+
+fn spawn(
+    name: &'static str,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, StartError> {
+    std::thread::Builder::new()
+        .name(name.into())
+        .spawn(run)
+        .map_err(|source| StartError::System { what: "a thread cannot be started", source })
+}
+
+fn open(options: &MemberOptions) -> Result<Opened, StartError> {
+    let mut dir = DataDir::open(&options.data_dir)?;
+    for warning in dir.warnings() {
+        tracing::warn!("{warning}");
+    }
+    let identity = identify(&mut dir, options)?;
+    let cache = StoreOptions { cache_bytes: options.value_cache_bytes / 2 };
+    let (state, mut restored) = StateStore::open(dir.state_disk(), cache).map_err(storage)?;
+    let conf_state = conf_state(&state, &mut restored, identity.member_id)?;
+    let log_options = LogOptions {
+        segment_bytes: options.log_segment_bytes,
+        seed: random()?,
+        must_reach: Some(restored.applied.0),
+    };
+    let (log, recovered) = Log::open(dir.log_disk(), log_options).map_err(storage)?;
+    if let Some(torn) = &recovered.torn {
+        tracing::warn!(?torn, "the write that a crash interrupted was cut; it was never acknowledged");
+    }
+    tracing::info!(
+        entries = recovered.entries.len(),
+        applied = restored.applied.0,
+        sync_method = ?recovered.sync_method,
+        "recovered the log"
+    );
+    let start = Start {
+        conf_state,
+        hard_state: recovered.hard_state,
+        entries: recovered.entries,
+        applied: restored.applied,
+        applied_term: restored.term,
+    };
+    Ok(Opened { dir, identity, state: Arc::new(state), restored, log, start })
+}
+
+fn storage(e: OpenError) -> StartError {
+    StartError::Storage(e)
+}
+
+/// Who lives in the directory; a new one gets an identity made of the peer URLs and the cluster token.
+fn identify(dir: &mut DataDir, options: &MemberOptions) -> Result<MemberIdentity, StartError> {
+    if let Some(known) = dir.identity() {
+        return Ok(MemberIdentity {
+            cluster_id: known.cluster_id,
+            member_id: known.member_id,
+            name: options.name.clone(),
+        });
+    }
+    let member_id = member_id(&options.peer_urls, &options.cluster_token);
+    let cluster_id = cluster_id(&[member_id]);
+    let name = options.name.clone();
+    dir.set_identity(Identity { cluster_id, member_id, name: name.clone() })?;
+    Ok(MemberIdentity { cluster_id, member_id, name })
+}
+
+/// The voters. A new cluster's one voter is made durable before anything else happens.
+fn conf_state(
+    state: &StateStore,
+    restored: &mut Restored,
+    member: MemberId,
+) -> Result<Bytes, StartError> {
+    if let Some((_, known)) = restored.meta.iter().find(|(k, _)| k == META_CONF_STATE) {
+        return Ok(known.clone());
+    }
+    if restored.applied != Index(0) {
+        return Err(StartError::Recovery(
+            "the state store does not say who votes; restore it from a backup".into(),
+        ));
+    }
+    let voters = encode_conf_state(&[member.0]);
+    let side = vec![SideChange::MetaPut(META_CONF_STATE.into(), voters.clone())];
+    state.flush(std::iter::empty(), &FlushMark { side, ..FlushMark::default() })?;
+    restored.meta.push((META_CONF_STATE.into(), voters.clone()));
+    Ok(voters)
+}
+
+/// Builds the index from the records.
+fn rebuild(opened: &Opened, recent_bytes: usize) -> Result<Store, StartError> {
+    let mut store = Store::new(opened.state.clone(), recent_bytes);
+    let mut broken = None;
+    opened.state.scan_all(|revision, tombstone, kv| {
+        let Some(n) = numbers_of(kv) else {
+            broken = Some(revision);
+            return;
+        };
+        let version = if tombstone { 0 } else { n.version };
+        let latest = Latest { revision, created: n.create_revision, version, lease: n.lease };
+        store.restore(n.key, latest, kv.len());
+    })?;
+    if let Some(at) = broken {
+        return Err(StartError::Recovery(format!(
+            "the record at revision {}.{} is not a key-value pair; restore the member from a backup",
+            at.main, at.sub
+        )));
+    }
+    let compact = restored_compact_revision(&opened.restored);
+    store.restored(compact, (opened.restored.applied, opened.restored.term));
+    Ok(store)
+}
+
+/// A compaction that was decided and not carried out to the end.
+fn interrupted_compaction(restored: &Restored) -> Option<i64> {
+    use kvorum_core::mvcc::flush::read_meta_number;
+    use kvorum_core::mvcc::store::META_FINISHED_COMPACT;
+    let scheduled = restored_compact_revision(restored)?;
+    let finished = restored.meta.iter().find(|(k, _)| k == META_FINISHED_COMPACT);
+    let finished = finished.and_then(|(_, v)| read_meta_number(v)).unwrap_or(0);
+    (scheduled > finished).then_some(scheduled)
+}

@@ -1,0 +1,141 @@
+//! The store thread: writes the state behind the log, carries out compactions, makes log segments ahead of need, and
+//! takes the figures of every second.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use kvorum_core::backend::Record;
+use kvorum_core::mvcc::{CompactCursor, FlushPlan};
+use kvorum_core::{Index, Revision};
+use kvorum_storage::{Recycler, StorageError};
+
+use crate::shared::{CoreInput, LogInput, Shared};
+
+/// Between two flushes.
+const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
+/// Records read from the store per lock.
+const PAGE_RECORDS: usize = 4096;
+/// Keys that a compaction visits per lock.
+const COMPACT_KEYS: usize = 1000;
+/// A compaction lets others run for this long between two slices.
+const COMPACT_PAUSE: Duration = Duration::from_millis(1);
+
+pub(crate) struct StoreThread {
+    shared: Arc<Shared>,
+    recycler: Recycler,
+    flushed: Index,
+    compacting: Option<CompactCursor>,
+}
+
+impl StoreThread {
+    pub(crate) fn new(shared: Arc<Shared>, recycler: Recycler, flushed: Index) -> Self {
+        Self { shared, recycler, flushed, compacting: None }
+    }
+
+    /// Runs until the member stops; the last act is a flush of everything.
+    pub(crate) fn run(mut self) {
+        let mut sampled = Instant::now();
+        let mut woken = Vec::new();
+        loop {
+            woken.clear();
+            let stopping = self.shared.is_stopping();
+            if let Err(e) = self.turn() {
+                return self.shared.fail(e.to_string());
+            }
+            if sampled.elapsed() >= SAMPLE_INTERVAL {
+                sampled = Instant::now();
+                crate::stats::sample(&self.shared);
+            }
+            if stopping {
+                return;
+            }
+            let pause = if self.compacting.is_some() { COMPACT_PAUSE } else { FLUSH_INTERVAL };
+            self.shared.store_thread.wait(&mut woken, pause);
+        }
+    }
+
+    fn turn(&mut self) -> Result<(), StorageError> {
+        self.flush()?;
+        self.recycle()?;
+        self.compact()
+    }
+
+    /// A full disk here only means that the next segment is made later: the log tells if it cannot go on.
+    fn recycle(&self) -> Result<(), StorageError> {
+        match self.recycler.run() {
+            Err(e) if !e.is_out_of_space() => Err(e),
+            _ => Ok(()),
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), StorageError> {
+        let Some(plan) = self.shared.store.write().begin_flush(self.flushed) else {
+            return Ok(());
+        };
+        let begin = Instant::now();
+        let pages = Pages { shared: &self.shared, plan: &plan, after: plan.after, page: VecDeque::new() };
+        self.shared.state.flush(pages, &plan.mark)?;
+        self.shared.meters.flushed(begin.elapsed());
+        while self.shared.store.write().flushed(plan.to) {}
+        self.flushed = plan.mark.applied;
+        self.shared.log.push(LogInput::Release(self.flushed));
+        self.shared.core.push(CoreInput::Flushed(self.flushed));
+        Ok(())
+    }
+
+    /// One slice of a compaction. It begins after a flush that holds its decision and every record it may remove.
+    fn compact(&mut self) -> Result<(), StorageError> {
+        if self.compacting.is_none() {
+            let at = self.shared.published.compaction.swap(0, Ordering::SeqCst);
+            if at > 0 {
+                self.compacting = Some(CompactCursor { at, ..CompactCursor::default() });
+                return Ok(());
+            }
+        }
+        let Some(cursor) = self.compacting.as_mut() else { return Ok(()) };
+        let mut removed = Vec::new();
+        let more = self.shared.store.write().compact_slice(cursor, COMPACT_KEYS, &mut removed);
+        let freed = self.remove(&removed)?;
+        let mut store = self.shared.store.write();
+        store.freed(freed.into_iter());
+        if !more && let Some(done) = self.compacting.take() {
+            store.finish_compaction(done.at);
+            drop(store);
+            self.shared.compacted.send_replace(done.at);
+            tracing::info!(compact_revision = done.at, "finished scheduled compaction");
+        }
+        Ok(())
+    }
+
+    fn remove(&self, revisions: &[Revision]) -> Result<Vec<usize>, StorageError> {
+        if revisions.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.shared.state.remove(revisions)
+    }
+}
+
+/// The records of a flush, read a page at a time, so that no writer waits for a whole flush.
+struct Pages<'a> {
+    shared: &'a Shared,
+    plan: &'a FlushPlan,
+    after: Revision,
+    page: VecDeque<Record>,
+}
+
+impl Iterator for Pages<'_> {
+    type Item = Record;
+
+    fn next(&mut self) -> Option<Record> {
+        if self.page.is_empty() {
+            let store = self.shared.store.read();
+            self.page = store.unflushed(self.after, self.plan.to, PAGE_RECORDS).into();
+            drop(store);
+            self.after = self.page.back()?.revision;
+        }
+        self.page.pop_front()
+    }
+}

@@ -1,0 +1,162 @@
+//! Watch streams: one hub per I/O thread, fed by the carrier task of its handle.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use kvorum_core::Term;
+use kvorum_core::backend::BackendError;
+use kvorum_core::watch::{EventBatch, Frame, Header, History, Hub, StreamId};
+use kvorum_proto::etcdserverpb as pb;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::handle::Handle;
+use crate::shared::Shared;
+
+#[derive(Debug)]
+struct Streams {
+    hub: Hub,
+    wakes: BTreeMap<StreamId, Arc<Notify>>,
+}
+
+impl Streams {
+    fn wake(&mut self) {
+        for id in self.hub.take_woken() {
+            if let Some(wake) = self.wakes.get(&id) {
+                wake.notify_one();
+            }
+        }
+    }
+}
+
+/// The hub of one I/O thread and whom to wake for which stream.
+#[derive(Debug)]
+pub(crate) struct Watching {
+    streams: Mutex<Streams>,
+    closed: AtomicBool,
+}
+
+impl Watching {
+    pub(crate) fn new(shared: &Shared) -> Self {
+        let header = Header {
+            cluster_id: shared.identity.cluster_id,
+            member_id: shared.identity.member_id,
+            term: Term(shared.published.term.load(Ordering::SeqCst)),
+        };
+        let streams = Mutex::new(Streams { hub: Hub::new(header), wakes: BTreeMap::new() });
+        Self { streams, closed: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn open(&self, fragment_bytes: usize, wake: Arc<Notify>) -> StreamId {
+        let mut streams = self.streams.lock();
+        let id = streams.hub.open(fragment_bytes);
+        streams.wakes.insert(id, wake);
+        id
+    }
+
+    pub(crate) fn publish(
+        &self,
+        batches: &[Arc<EventBatch>],
+        history: &dyn History,
+    ) -> Result<(), BackendError> {
+        if batches.is_empty() {
+            return Ok(());
+        }
+        let mut streams = self.streams.lock();
+        for batch in batches {
+            streams.hub.publish(batch, history)?;
+        }
+        streams.wake();
+        Ok(())
+    }
+
+    /// One page for the watchers that are behind. True if there is more to do now.
+    pub(crate) fn catch_up(&self, history: &dyn History) -> Result<bool, BackendError> {
+        let mut streams = self.streams.lock();
+        if !streams.hub.has_unsynced() {
+            return Ok(false);
+        }
+        let more = streams.hub.catch_up(history)?;
+        streams.wake();
+        Ok(more)
+    }
+
+    pub(crate) fn tick_progress(&self) {
+        let mut streams = self.streams.lock();
+        streams.hub.tick_progress();
+        streams.wake();
+    }
+
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.streams.lock().wakes.values().for_each(|w| w.notify_one());
+    }
+}
+
+/// One watch stream of one client: requests in, encoded responses out.
+#[derive(Debug)]
+pub struct WatchStream {
+    handle: Handle,
+    id: StreamId,
+    wake: Arc<Notify>,
+}
+
+impl WatchStream {
+    pub(crate) fn new(handle: Handle, id: StreamId, wake: Arc<Notify>) -> Self {
+        Self { handle, id, wake }
+    }
+
+    /// Takes one request of the client. Never blocks; the answer comes out of `next`.
+    pub fn request(&mut self, request: pb::WatchRequest) {
+        let watching = &self.handle.watching;
+        let mut streams = watching.streams.lock();
+        // The core thread sends events to threads with watchers only. This one counts as such before the revision is
+        // read, so that no event falls between.
+        self.handle.port.watchers.fetch_add(1, Ordering::SeqCst);
+        let (current, term) = {
+            let store = self.handle.shared.store.read();
+            (store.current(), self.handle.shared.published.term.load(Ordering::SeqCst))
+        };
+        streams.hub.set_term(Term(term));
+        streams.hub.request(self.id, request, current);
+        self.handle.port.watchers.store(streams.hub.watchers(), Ordering::SeqCst);
+        streams.wake();
+        if streams.hub.has_unsynced() {
+            self.handle.port.carrier.notify_one();
+        }
+    }
+
+    /// The next response; `None` once the member stops.
+    pub async fn next(&mut self) -> Option<Frame> {
+        loop {
+            if let Some(frame) = self.try_next() {
+                return Some(frame);
+            }
+            if self.handle.watching.closed.load(Ordering::SeqCst) || self.handle.shared.is_stopping() {
+                return None;
+            }
+            self.wake.notified().await;
+        }
+    }
+
+    /// The next response if there is one now; lets an edge send all that waits in one write.
+    pub fn try_next(&mut self) -> Option<Frame> {
+        let mut streams = self.handle.watching.streams.lock();
+        let frame = streams.hub.take(self.id);
+        if streams.hub.has_unsynced() {
+            // There is room again for those who wait for it.
+            self.handle.port.carrier.notify_one();
+        }
+        frame
+    }
+}
+
+impl Drop for WatchStream {
+    fn drop(&mut self) {
+        let mut streams = self.handle.watching.streams.lock();
+        streams.hub.close(self.id);
+        streams.wakes.remove(&self.id);
+        self.handle.port.watchers.store(streams.hub.watchers(), Ordering::SeqCst);
+    }
+}
