@@ -71,7 +71,11 @@ impl CoreThread {
                 return self.shared.fail(reason);
             }
             let pause = next_tick.saturating_duration_since(Instant::now());
-            let pause = if self.holding { pause.min(Duration::from_millis(5)) } else { pause };
+            let pause = if self.holding {
+                pause.min(Duration::from_millis(5))
+            } else {
+                pause
+            };
             self.shared.core.wait(&mut inputs, pause);
         }
         self.shared.log.push(LogInput::Stop);
@@ -116,7 +120,8 @@ impl CoreThread {
                 self.driver.answer(id, Answer::TimeLeft(left));
             }
             Ask::Leases(id) => {
-                self.driver.answer(id, Answer::Leases(self.machine.lessor().ids()));
+                self.driver
+                    .answer(id, Answer::Leases(self.machine.lessor().ids()));
             }
             Ask::ReadIndex(id) => self.read_index(id),
         }
@@ -146,9 +151,10 @@ impl CoreThread {
             }
             let entries = std::mem::take(&mut self.ready.committed);
             let leases = &mut self.leases;
-            self.driver.apply(&mut self.node, &mut self.machine, entries, |c, a| {
-                leases.applied(c, a);
-            })?;
+            self.driver
+                .apply(&mut self.node, &mut self.machine, entries, |c, a| {
+                    leases.applied(c, a);
+                })?;
             self.settle();
             self.propose();
         }
@@ -170,7 +176,10 @@ impl CoreThread {
         let commands = std::mem::take(&mut self.commands);
         let ids: Vec<RequestId> = commands.iter().map(|c| RequestId(c.request_id)).collect();
         if let Err(refused) = self.node.propose(commands) {
-            self.shared.meters.proposals_failed.increment(ids.len() as u64);
+            self.shared
+                .meters
+                .proposals_failed
+                .increment(ids.len() as u64);
             for id in ids {
                 self.driver.answer(id, Answer::Refused(refused));
             }
@@ -208,7 +217,9 @@ impl CoreThread {
         self.settled = Some(leadership.term);
         let extend = self.shared.options.election_timeout.as_millis();
         let extend_ms = u64::try_from(extend).unwrap_or(1000);
-        self.machine.lessor_mut().promote(self.shared.clock.now_ms(), extend_ms);
+        self.machine
+            .lessor_mut()
+            .promote(self.shared.clock.now_ms(), extend_ms);
         self.introduce();
     }
 
@@ -227,11 +238,19 @@ impl CoreThread {
                 client_urls: o.client_urls.clone(),
                 is_learner: false,
             };
-            self.commands.push(Command { request_id: 0, op: Some(Op::Publish(publish)) });
+            self.commands.push(Command {
+                request_id: 0,
+                op: Some(Op::Publish(publish)),
+            });
         }
         if self.machine.cluster_version() != Some(CLUSTER_VERSION) {
-            let version = SetClusterVersion { version: CLUSTER_VERSION.into() };
-            self.commands.push(Command { request_id: 0, op: Some(Op::ClusterVersion(version)) });
+            let version = SetClusterVersion {
+                version: CLUSTER_VERSION.into(),
+            };
+            self.commands.push(Command {
+                request_id: 0,
+                op: Some(Op::ClusterVersion(version)),
+            });
         }
     }
 
@@ -239,8 +258,10 @@ impl CoreThread {
         let p = &self.shared.published;
         let committed = self.node.committed().0;
         p.committed.store(committed, Ordering::Relaxed);
-        p.leases.store(self.machine.lessor().len() as u64, Ordering::Relaxed);
-        p.pending.store(self.commands.len() as u64, Ordering::Relaxed);
+        p.leases
+            .store(self.machine.lessor().len() as u64, Ordering::Relaxed);
+        p.pending
+            .store(self.commands.len() as u64, Ordering::Relaxed);
         let free = self.settled.is_some() && self.node.is_alone();
         p.reads_freely.store(free, Ordering::SeqCst);
     }

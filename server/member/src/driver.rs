@@ -75,15 +75,23 @@ impl Driver {
             }
             self.shared.store.write().set_applied(index, term);
             node.applied(index);
-            self.shared.published.applied.store(entry.index, Ordering::Relaxed);
+            self.shared
+                .published
+                .applied
+                .store(entry.index, Ordering::Relaxed);
         }
-        self.shared.meters.applied(std::mem::take(&mut self.counts), begin.elapsed());
+        self.shared
+            .meters
+            .applied(std::mem::take(&mut self.counts), begin.elapsed());
         Ok(())
     }
 
     fn change_configuration(&self, node: &mut Node, entry: &Entry) -> Result<(), String> {
         let state = node.apply_conf_change(entry)?;
-        self.shared.store.write().note(SideChange::MetaPut(META_CONF_STATE.into(), state));
+        self.shared
+            .store
+            .write()
+            .note(SideChange::MetaPut(META_CONF_STATE.into(), state));
         Ok(())
     }
 
@@ -95,14 +103,18 @@ impl Driver {
     ) -> Result<(), String> {
         let batch = EntryBatch::decode(entry.data.clone())
             .map_err(|e| format!("entry {} cannot be read: {e}", entry.index))?;
-        let context = Context { term: entry.term, now_ms: self.shared.clock.now_ms() };
+        let context = Context {
+            term: entry.term,
+            now_ms: self.shared.clock.now_ms(),
+        };
         let shared = self.shared.clone();
         for chunk in batch.commands.chunks(COMMANDS_PER_LOCK) {
             let mut store = shared.store.write();
             for command in chunk {
                 let before = store.current();
-                let mut applied =
-                    machine.apply(&mut store, context, command).map_err(|e| e.to_string())?;
+                let mut applied = machine
+                    .apply(&mut store, context, command)
+                    .map_err(|e| e.to_string())?;
                 after(command, &applied);
                 self.count(command, &applied);
                 self.collect(&mut applied, before, entry.term);
@@ -145,7 +157,8 @@ impl Driver {
 
     /// Sends what was collected: events and answers to each I/O thread in one go.
     pub(crate) fn deliver(&mut self) {
-        let batch = (!self.batch.events.is_empty()).then(|| Arc::new(std::mem::take(&mut self.batch)));
+        let batch =
+            (!self.batch.events.is_empty()).then(|| Arc::new(std::mem::take(&mut self.batch)));
         if batch.is_none() && self.answers.is_empty() {
             return;
         }
@@ -166,8 +179,13 @@ impl Driver {
             alarms: machine.alarms().list(0),
             cluster_version: machine.cluster_version().map(str::to_owned),
         };
-        let nospace = machine.alarms().any(kvorum_proto::etcdserverpb::AlarmType::Nospace);
-        self.shared.published.nospace.store(nospace, Ordering::SeqCst);
+        let nospace = machine
+            .alarms()
+            .any(kvorum_proto::etcdserverpb::AlarmType::Nospace);
+        self.shared
+            .published
+            .nospace
+            .store(nospace, Ordering::SeqCst);
         let capable = view.cluster_version.is_some();
         *self.shared.view.write() = Arc::new(view);
         self.shared.capable.send_replace(capable);

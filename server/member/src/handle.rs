@@ -15,7 +15,7 @@ use crate::identity::MemberIdentity;
 use crate::port::Port;
 use crate::shared::{CoreInput, Shared};
 use crate::stats::Stats;
-use crate::watch::{Watching, WatchStream};
+use crate::watch::{WatchStream, Watching};
 
 /// What the member says of itself; local, no quorum needed.
 #[derive(Clone, Debug, Default)]
@@ -71,7 +71,11 @@ const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
 impl Handle {
     pub(crate) fn new(shared: Arc<Shared>, port: Arc<Port>) -> Self {
         let watching = Arc::new(Watching::new(&shared));
-        Self { shared, port, watching }
+        Self {
+            shared,
+            port,
+            watching,
+        }
     }
 
     /// Carries requests, replies and watch events between this thread and the member; spawn it once per handle that
@@ -150,8 +154,13 @@ impl Handle {
     pub fn status(&self) -> Status {
         let p = &self.shared.published;
         let view = self.shared.view.read().clone();
-        let watchers: usize =
-            self.shared.ports.read().iter().map(|p| p.watchers.load(Ordering::Relaxed)).sum();
+        let watchers: usize = self
+            .shared
+            .ports
+            .read()
+            .iter()
+            .map(|p| p.watchers.load(Ordering::Relaxed))
+            .sum();
         let store = self.shared.store.read();
         Status {
             leader: p.leader.load(Ordering::SeqCst),

@@ -33,7 +33,9 @@ impl Handle {
         let mut hasher = KvHasher::new(compact, at);
         let mut from = 1;
         while from <= at {
-            from = self.hash_page(&mut hasher, from, at, compact).map_err(|e| self.broken(e.to_string()))?;
+            from = self
+                .hash_page(&mut hasher, from, at, compact)
+                .map_err(|e| self.broken(e.to_string()))?;
             tokio::task::yield_now().await;
         }
         if self.shared.store.read().compacted() != compact {
@@ -80,6 +82,10 @@ impl Handle {
     /// The member stops.
     #[allow(clippy::unused_async, reason = "an edge awaits every call alike")]
     pub async fn defragment(&self) -> Result<(), Error> {
-        if self.shared.is_stopping() { Err(Error::Stopped) } else { Ok(()) }
+        if self.shared.is_stopping() {
+            Err(Error::Stopped)
+        } else {
+            Ok(())
+        }
     }
 }

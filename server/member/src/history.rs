@@ -42,10 +42,15 @@ impl SharedHistory<'_> {
                 None
             } else {
                 // Compacted since the index was read: no longer part of history.
-                let Some(kv) = self.load(change.revision)? else { continue };
+                let Some(kv) = self.load(change.revision)? else {
+                    continue;
+                };
                 KeyValue::decode(kv).ok()
             };
-            versions.push(KeyVersion { revision: change.revision, kv });
+            versions.push(KeyVersion {
+                revision: change.revision,
+                kv,
+            });
         }
         Ok(versions)
     }
@@ -67,14 +72,18 @@ impl History for SharedHistory<'_> {
             Err(flushed) => {
                 let records = store.records().clone();
                 drop(store);
-                whole_page(from, to.min(flushed), limit, |a, b, n| records.scan(a, b, n))
+                whole_page(from, to.min(flushed), limit, |a, b, n| {
+                    records.scan(a, b, n)
+                })
             }
         }
     }
 
     fn pair_at(&self, key: &[u8], at: i64) -> Result<Option<Bytes>, BackendError> {
         let store = self.0.read();
-        let revision = store.revision_at(key, at).filter(|_| at >= store.compacted());
+        let revision = store
+            .revision_at(key, at)
+            .filter(|_| at >= store.compacted());
         drop(store);
         revision.map_or(Ok(None), |r| self.load(r))
     }

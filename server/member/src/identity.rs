@@ -15,7 +15,10 @@ pub struct MemberIdentity {
 }
 
 fn first_eight(digest: &[u8]) -> u64 {
-    digest.iter().take(8).fold(0, |id, byte| id << 8 | u64::from(*byte))
+    digest
+        .iter()
+        .take(8)
+        .fold(0, |id, byte| id << 8 | u64::from(*byte))
 }
 
 /// The id of a member of a new cluster: from its peer URLs and the cluster's token.

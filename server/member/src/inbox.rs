@@ -17,18 +17,17 @@ pub(crate) struct Inbox<T> {
 
 impl<T> Default for Inbox<T> {
     fn default() -> Self {
-        Self { queue: Mutex::new(Vec::new()), asleep: AtomicBool::new(false), reader: OnceLock::new() }
+        Self {
+            queue: Mutex::new(Vec::new()),
+            asleep: AtomicBool::new(false),
+            reader: OnceLock::new(),
+        }
     }
 }
 
 impl<T> Inbox<T> {
     pub(crate) fn push(&self, item: T) {
         self.queue.lock().push(item);
-        self.wake();
-    }
-
-    pub(crate) fn extend(&self, items: impl IntoIterator<Item = T>) {
-        self.queue.lock().extend(items);
         self.wake();
     }
 

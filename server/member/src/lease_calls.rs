@@ -37,11 +37,25 @@ impl LeaseCalls {
         now_ms: u64,
     ) -> Option<Result<Answer, Command>> {
         match lessor.renew(id, now_ms) {
-            Renewal::Renewed { ttl_s, clear_checkpoint: false } => Some(Ok(Answer::Renewed(ttl_s))),
-            Renewal::Renewed { clear_checkpoint: true, .. } => {
-                let cleared = LeaseCheckpoint { id: id.0, remaining_ttl: 0 };
-                let op = Op::LeaseCheckpoint(LeaseCheckpointRequest { checkpoints: vec![cleared] });
-                Some(Err(Command { request_id: request.0, op: Some(op) }))
+            Renewal::Renewed {
+                ttl_s,
+                clear_checkpoint: false,
+            } => Some(Ok(Answer::Renewed(ttl_s))),
+            Renewal::Renewed {
+                clear_checkpoint: true,
+                ..
+            } => {
+                let cleared = LeaseCheckpoint {
+                    id: id.0,
+                    remaining_ttl: 0,
+                };
+                let op = Op::LeaseCheckpoint(LeaseCheckpointRequest {
+                    checkpoints: vec![cleared],
+                });
+                Some(Err(Command {
+                    request_id: request.0,
+                    op: Some(op),
+                }))
             }
             Renewal::Unknown => Some(Ok(Answer::Renewed(0))),
             Renewal::Ending => {
@@ -58,8 +72,14 @@ impl LeaseCalls {
         if now_ms >= self.expire_at_ms {
             self.expire_at_ms = now_ms + EXPIRE_INTERVAL_MS;
             for id in lessor.take_expired(now_ms, EXPIRE_MAX) {
-                let op = Op::LeaseExpire(LeaseExpire { id: id.0, term: term.0 });
-                commands.push(Command { request_id: 0, op: Some(op) });
+                let op = Op::LeaseExpire(LeaseExpire {
+                    id: id.0,
+                    term: term.0,
+                });
+                commands.push(Command {
+                    request_id: 0,
+                    op: Some(op),
+                });
             }
         }
         if now_ms >= self.checkpoint_at_ms {
@@ -67,10 +87,16 @@ impl LeaseCalls {
             self.checkpoint_at_ms = now_ms + interval_ms;
             let due = lessor.checkpoints(now_ms, CHECKPOINT_INTERVAL_S, CHECKPOINT_MAX);
             if !due.is_empty() {
-                let checkpoint = |(id, s): (LeaseId, i64)| LeaseCheckpoint { id: id.0, remaining_ttl: s };
+                let checkpoint = |(id, s): (LeaseId, i64)| LeaseCheckpoint {
+                    id: id.0,
+                    remaining_ttl: s,
+                };
                 let checkpoints = due.into_iter().map(checkpoint).collect();
                 let op = Op::LeaseCheckpoint(LeaseCheckpointRequest { checkpoints });
-                commands.push(Command { request_id: 0, op: Some(op) });
+                commands.push(Command {
+                    request_id: 0,
+                    op: Some(op),
+                });
             }
         }
         commands
@@ -95,7 +121,8 @@ impl LeaseCalls {
     /// This member leads no more: whoever waits has to ask the next leader.
     pub(crate) fn demoted(&mut self) {
         for request in std::mem::take(&mut self.ending).into_values().flatten() {
-            self.answers.push((request, Answer::Refused(Error::NotLeader)));
+            self.answers
+                .push((request, Answer::Refused(Error::NotLeader)));
         }
     }
 }

@@ -62,7 +62,10 @@ impl Meters {
 
     /// One pass of the core thread applied these.
     pub(crate) fn applied(&self, counts: Counts, took: Duration) {
-        self.puts.fetch_add(counts.puts + counts.deletes + counts.txns, Ordering::Relaxed);
+        self.puts.fetch_add(
+            counts.puts + counts.deletes + counts.txns,
+            Ordering::Relaxed,
+        );
         self.put_total.increment(counts.puts);
         self.delete_total.increment(counts.deletes);
         self.txn_total.increment(counts.txns);

@@ -69,12 +69,13 @@ impl Handle {
         request: pb::CompactionRequest,
     ) -> Result<pb::CompactionResponse, Error> {
         let (physical, revision) = (request.physical, request.revision);
-        let response =
-            expect_reply!(self.propose(Op::Compaction(request)).await?, Compaction)?;
+        let response = expect_reply!(self.propose(Op::Compaction(request)).await?, Compaction)?;
         if physical {
             let mut done = self.shared.compacted.subscribe();
             // The sender lives as long as `shared`: the only error is that the member stops.
-            done.wait_for(|at| *at >= revision).await.map_err(|_| Error::Stopped)?;
+            done.wait_for(|at| *at >= revision)
+                .await
+                .map_err(|_| Error::Stopped)?;
         }
         Ok(response)
     }
@@ -122,9 +123,16 @@ impl Handle {
         // etcd fills the header before it renews.
         let header = Some(self.header(0));
         loop {
-            match self.ask(|id| Ask::KeepAlive(id, LeaseId(request.id))).await? {
+            match self
+                .ask(|id| Ask::KeepAlive(id, LeaseId(request.id)))
+                .await?
+            {
                 Answer::Renewed(ttl) => {
-                    return Ok(pb::LeaseKeepAliveResponse { header, id: request.id, ttl });
+                    return Ok(pb::LeaseKeepAliveResponse {
+                        header,
+                        id: request.id,
+                        ttl,
+                    });
                 }
                 // The checkpoint that stood in the way is cleared: once more.
                 Answer::Applied(Ok(_)) => {}
@@ -143,7 +151,9 @@ impl Handle {
         request: pb::LeaseTimeToLiveRequest,
     ) -> Result<pb::LeaseTimeToLiveResponse, Error> {
         let ask = |id| Ask::TimeLeft(id, LeaseId(request.id), request.keys);
-        let Answer::TimeLeft(left) = self.ask(ask).await? else { return Err(Error::Stopped) };
+        let Answer::TimeLeft(left) = self.ask(ask).await? else {
+            return Err(Error::Stopped);
+        };
         let mut response = pb::LeaseTimeToLiveResponse {
             header: Some(self.header(0)),
             id: request.id,
@@ -163,9 +173,17 @@ impl Handle {
     /// # Errors
     /// The member stops.
     pub async fn lease_leases(&self) -> Result<pb::LeaseLeasesResponse, Error> {
-        let Answer::Leases(ids) = self.ask(Ask::Leases).await? else { return Err(Error::Stopped) };
-        let leases = ids.into_iter().map(|id| pb::LeaseStatus { id: id.0 }).collect();
-        Ok(pb::LeaseLeasesResponse { header: Some(self.header(0)), leases })
+        let Answer::Leases(ids) = self.ask(Ask::Leases).await? else {
+            return Err(Error::Stopped);
+        };
+        let leases = ids
+            .into_iter()
+            .map(|id| pb::LeaseStatus { id: id.0 })
+            .collect();
+        Ok(pb::LeaseLeasesResponse {
+            header: Some(self.header(0)),
+            leases,
+        })
     }
 
     /// Reads, raises or disarms alarms; all three go through the log.
@@ -204,11 +222,22 @@ impl Handle {
 
     /// Proposes a command and waits for its answer.
     async fn propose(&self, op: Op) -> Result<Reply, Error> {
-        let command = Command { request_id: 0, op: Some(op) };
+        let command = Command {
+            request_id: 0,
+            op: Some(op),
+        };
         if command.encoded_len() > self.shared.options.max_request_bytes {
             return Err(Error::RequestTooLarge);
         }
-        match self.ask(|id| Ask::Propose(Command { request_id: id.0, ..command })).await? {
+        match self
+            .ask(|id| {
+                Ask::Propose(Command {
+                    request_id: id.0,
+                    ..command
+                })
+            })
+            .await?
+        {
             Answer::Applied(result) => result,
             Answer::Refused(e) => Err(e),
             _ => Err(Error::Stopped),

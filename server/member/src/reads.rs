@@ -37,7 +37,8 @@ impl Handle {
             self.read_barrier().await?;
         }
         self.shared.meters.ranged();
-        let records = self.shared.state.clone() as std::sync::Arc<dyn kvorum_core::backend::Records>;
+        let records =
+            self.shared.state.clone() as std::sync::Arc<dyn kvorum_core::backend::Records>;
         let mut reading = {
             let store = self.shared.store.read();
             let mut reading = Reading::new(&store, &request)?;

@@ -126,7 +126,11 @@ impl Shared {
         pb::ResponseHeader {
             cluster_id: self.identity.cluster_id.0,
             member_id: self.identity.member_id.0,
-            revision: if revision == 0 { self.store.read().current() } else { revision },
+            revision: if revision == 0 {
+                self.store.read().current()
+            } else {
+                revision
+            },
             raft_term: self.published.term.load(Ordering::Relaxed),
         }
     }

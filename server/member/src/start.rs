@@ -104,8 +104,12 @@ impl Member {
         .map_err(StartError::Recovery)?;
         let interrupted = interrupted_compaction(&opened.restored);
         let published = Published::default();
-        published.compaction.store(interrupted.unwrap_or(0), Ordering::SeqCst);
-        published.applied.store(opened.restored.applied.0, Ordering::SeqCst);
+        published
+            .compaction
+            .store(interrupted.unwrap_or(0), Ordering::SeqCst);
+        published
+            .applied
+            .store(opened.restored.applied.0, Ordering::SeqCst);
         let shared = Arc::new(Shared {
             options,
             identity: opened.identity,
@@ -202,7 +206,10 @@ fn spawn(
     std::thread::Builder::new()
         .name(name.into())
         .spawn(run)
-        .map_err(|source| StartError::System { what: "a thread cannot be started", source })
+        .map_err(|source| StartError::System {
+            what: "a thread cannot be started",
+            source,
+        })
 }
 
 fn open(options: &MemberOptions) -> Result<Opened, StartError> {
@@ -211,7 +218,9 @@ fn open(options: &MemberOptions) -> Result<Opened, StartError> {
         tracing::warn!("{warning}");
     }
     let identity = identify(&mut dir, options)?;
-    let cache = StoreOptions { cache_bytes: options.value_cache_bytes / 2 };
+    let cache = StoreOptions {
+        cache_bytes: options.value_cache_bytes / 2,
+    };
     let (state, mut restored) = StateStore::open(dir.state_disk(), cache).map_err(storage)?;
     let conf_state = conf_state(&state, &mut restored, identity.member_id)?;
     let log_options = LogOptions {
@@ -221,7 +230,10 @@ fn open(options: &MemberOptions) -> Result<Opened, StartError> {
     };
     let (log, recovered) = Log::open(dir.log_disk(), log_options).map_err(storage)?;
     if let Some(torn) = &recovered.torn {
-        tracing::warn!(?torn, "the write that a crash interrupted was cut; it was never acknowledged");
+        tracing::warn!(
+            ?torn,
+            "the write that a crash interrupted was cut; it was never acknowledged"
+        );
     }
     tracing::info!(
         entries = recovered.entries.len(),
@@ -236,7 +248,14 @@ fn open(options: &MemberOptions) -> Result<Opened, StartError> {
         applied: restored.applied,
         applied_term: restored.term,
     };
-    Ok(Opened { dir, identity, state: Arc::new(state), restored, log, start })
+    Ok(Opened {
+        dir,
+        identity,
+        state: Arc::new(state),
+        restored,
+        log,
+        start,
+    })
 }
 
 fn storage(e: OpenError) -> StartError {
@@ -255,8 +274,16 @@ fn identify(dir: &mut DataDir, options: &MemberOptions) -> Result<MemberIdentity
     let member_id = member_id(&options.peer_urls, &options.cluster_token);
     let cluster_id = cluster_id(&[member_id]);
     let name = options.name.clone();
-    dir.set_identity(Identity { cluster_id, member_id, name: name.clone() })?;
-    Ok(MemberIdentity { cluster_id, member_id, name })
+    dir.set_identity(Identity {
+        cluster_id,
+        member_id,
+        name: name.clone(),
+    })?;
+    Ok(MemberIdentity {
+        cluster_id,
+        member_id,
+        name,
+    })
 }
 
 /// The voters. A new cluster's one voter is made durable before anything else happens.
@@ -275,7 +302,13 @@ fn conf_state(
     }
     let voters = encode_conf_state(&[member.0]);
     let side = vec![SideChange::MetaPut(META_CONF_STATE.into(), voters.clone())];
-    state.flush(std::iter::empty(), &FlushMark { side, ..FlushMark::default() })?;
+    state.flush(
+        std::iter::empty(),
+        &FlushMark {
+            side,
+            ..FlushMark::default()
+        },
+    )?;
     restored.meta.push((META_CONF_STATE.into(), voters.clone()));
     Ok(voters)
 }
@@ -290,7 +323,12 @@ fn rebuild(opened: &Opened, recent_bytes: usize) -> Result<Store, StartError> {
             return;
         };
         let version = if tombstone { 0 } else { n.version };
-        let latest = Latest { revision, created: n.create_revision, version, lease: n.lease };
+        let latest = Latest {
+            revision,
+            created: n.create_revision,
+            version,
+            lease: n.lease,
+        };
         store.restore(n.key, latest, kv.len());
     })?;
     if let Some(at) = broken {
@@ -309,7 +347,10 @@ fn interrupted_compaction(restored: &Restored) -> Option<i64> {
     use kvorum_core::mvcc::flush::read_meta_number;
     use kvorum_core::mvcc::store::META_FINISHED_COMPACT;
     let scheduled = restored_compact_revision(restored)?;
-    let finished = restored.meta.iter().find(|(k, _)| k == META_FINISHED_COMPACT);
+    let finished = restored
+        .meta
+        .iter()
+        .find(|(k, _)| k == META_FINISHED_COMPACT);
     let finished = finished.and_then(|(_, v)| read_meta_number(v)).unwrap_or(0);
     (scheduled > finished).then_some(scheduled)
 }

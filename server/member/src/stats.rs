@@ -19,7 +19,9 @@ pub(crate) struct LatencyMeter {
 
 impl Default for LatencyMeter {
     fn default() -> Self {
-        Self { buckets: [const { AtomicU32::new(0) }; BUCKETS] }
+        Self {
+            buckets: [const { AtomicU32::new(0) }; BUCKETS],
+        }
     }
 }
 
@@ -58,8 +60,11 @@ impl LatencyMeter {
 
     /// Takes what was measured since the last call.
     fn take(&self) -> Latency {
-        let counts: Vec<u64> =
-            self.buckets.iter().map(|b| u64::from(b.swap(0, Ordering::Relaxed))).collect();
+        let counts: Vec<u64> = self
+            .buckets
+            .iter()
+            .map(|b| u64::from(b.swap(0, Ordering::Relaxed)))
+            .collect();
         let count: u64 = counts.iter().sum();
         let quantile = |q: f64| {
             let rank = (count as f64 * q).ceil() as u64;
@@ -70,7 +75,11 @@ impl LatencyMeter {
             });
             at.filter(|_| count > 0).map(|b| upper(b) / 1e6)
         };
-        Latency { count, p50_ms: quantile(0.5), p99_ms: quantile(0.99) }
+        Latency {
+            count,
+            p50_ms: quantile(0.5),
+            p99_ms: quantile(0.99),
+        }
     }
 }
 
@@ -113,11 +122,20 @@ impl Sampler {
 /// Takes the figures of the second that ended.
 pub(crate) fn sample(shared: &Shared) {
     let m = &shared.meters;
-    let (puts, gets) = (m.puts.load(Ordering::Relaxed), m.gets.load(Ordering::Relaxed));
+    let (puts, gets) = (
+        m.puts.load(Ordering::Relaxed),
+        m.gets.load(Ordering::Relaxed),
+    );
     let (sync, apply) = (m.sync.take(), m.apply.take());
     let uptime_s = shared.clock.now_ms() / 1000;
     let mut sampler = shared.sampler.lock();
-    let stats = Stats { uptime_s, puts: puts - sampler.puts, gets: gets - sampler.gets, sync, apply };
+    let stats = Stats {
+        uptime_s,
+        puts: puts - sampler.puts,
+        gets: gets - sampler.gets,
+        sync,
+        apply,
+    };
     (sampler.puts, sampler.gets) = (puts, gets);
     if sampler.seconds.len() == KEPT {
         sampler.seconds.pop_front();
@@ -135,8 +153,12 @@ fn set_gauges(shared: &Shared) {
     drop(store);
     let own = shared.identity.member_id.0;
     let leader = p.leader.load(Ordering::Relaxed);
-    let watchers: usize =
-        shared.ports.read().iter().map(|p| p.watchers.load(Ordering::Relaxed)).sum();
+    let watchers: usize = shared
+        .ports
+        .read()
+        .iter()
+        .map(|p| p.watchers.load(Ordering::Relaxed))
+        .sum();
     gauge!("etcd_mvcc_db_total_size_in_bytes").set(total as f64);
     gauge!("etcd_mvcc_db_total_size_in_use_in_bytes").set(in_use as f64);
     gauge!("etcd_server_quota_backend_bytes").set(shared.options.quota_bytes() as f64);

@@ -32,7 +32,12 @@ pub(crate) struct StoreThread {
 
 impl StoreThread {
     pub(crate) fn new(shared: Arc<Shared>, recycler: Recycler, flushed: Index) -> Self {
-        Self { shared, recycler, flushed, compacting: None }
+        Self {
+            shared,
+            recycler,
+            flushed,
+            compacting: None,
+        }
     }
 
     /// Runs until the member stops; the last act is a flush of everything.
@@ -52,7 +57,11 @@ impl StoreThread {
             if stopping {
                 return;
             }
-            let pause = if self.compacting.is_some() { COMPACT_PAUSE } else { FLUSH_INTERVAL };
+            let pause = if self.compacting.is_some() {
+                COMPACT_PAUSE
+            } else {
+                FLUSH_INTERVAL
+            };
             self.shared.store_thread.wait(&mut woken, pause);
         }
     }
@@ -76,7 +85,12 @@ impl StoreThread {
             return Ok(());
         };
         let begin = Instant::now();
-        let pages = Pages { shared: &self.shared, plan: &plan, after: plan.after, page: VecDeque::new() };
+        let pages = Pages {
+            shared: &self.shared,
+            plan: &plan,
+            after: plan.after,
+            page: VecDeque::new(),
+        };
         self.shared.state.flush(pages, &plan.mark)?;
         self.shared.meters.flushed(begin.elapsed());
         while self.shared.store.write().flushed(plan.to) {}
@@ -91,13 +105,19 @@ impl StoreThread {
         if self.compacting.is_none() {
             let at = self.shared.published.compaction.swap(0, Ordering::SeqCst);
             if at > 0 {
-                self.compacting = Some(CompactCursor { at, ..CompactCursor::default() });
+                self.compacting = Some(CompactCursor::new(at));
                 return Ok(());
             }
         }
-        let Some(cursor) = self.compacting.as_mut() else { return Ok(()) };
+        let Some(cursor) = self.compacting.as_mut() else {
+            return Ok(());
+        };
         let mut removed = Vec::new();
-        let more = self.shared.store.write().compact_slice(cursor, COMPACT_KEYS, &mut removed);
+        let more = self
+            .shared
+            .store
+            .write()
+            .compact_slice(cursor, COMPACT_KEYS, &mut removed);
         let freed = self.remove(&removed)?;
         let mut store = self.shared.store.write();
         store.freed(freed.into_iter());
@@ -132,7 +152,9 @@ impl Iterator for Pages<'_> {
     fn next(&mut self) -> Option<Record> {
         if self.page.is_empty() {
             let store = self.shared.store.read();
-            self.page = store.unflushed(self.after, self.plan.to, PAGE_RECORDS).into();
+            self.page = store
+                .unflushed(self.after, self.plan.to, PAGE_RECORDS)
+                .into();
             drop(store);
             self.after = self.page.back()?.revision;
         }

@@ -44,8 +44,14 @@ impl Watching {
             member_id: shared.identity.member_id,
             term: Term(shared.published.term.load(Ordering::SeqCst)),
         };
-        let streams = Mutex::new(Streams { hub: Hub::new(header), wakes: BTreeMap::new() });
-        Self { streams, closed: AtomicBool::new(false) }
+        let streams = Mutex::new(Streams {
+            hub: Hub::new(header),
+            wakes: BTreeMap::new(),
+        });
+        Self {
+            streams,
+            closed: AtomicBool::new(false),
+        }
     }
 
     pub(crate) fn open(&self, fragment_bytes: usize, wake: Arc<Notify>) -> StreamId {
@@ -90,7 +96,11 @@ impl Watching {
 
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        self.streams.lock().wakes.values().for_each(|w| w.notify_one());
+        self.streams
+            .lock()
+            .wakes
+            .values()
+            .for_each(|w| w.notify_one());
     }
 }
 
@@ -116,11 +126,17 @@ impl WatchStream {
         self.handle.port.watchers.fetch_add(1, Ordering::SeqCst);
         let (current, term) = {
             let store = self.handle.shared.store.read();
-            (store.current(), self.handle.shared.published.term.load(Ordering::SeqCst))
+            (
+                store.current(),
+                self.handle.shared.published.term.load(Ordering::SeqCst),
+            )
         };
         streams.hub.set_term(Term(term));
         streams.hub.request(self.id, request, current);
-        self.handle.port.watchers.store(streams.hub.watchers(), Ordering::SeqCst);
+        self.handle
+            .port
+            .watchers
+            .store(streams.hub.watchers(), Ordering::SeqCst);
         streams.wake();
         if streams.hub.has_unsynced() {
             self.handle.port.carrier.notify_one();
@@ -133,7 +149,9 @@ impl WatchStream {
             if let Some(frame) = self.try_next() {
                 return Some(frame);
             }
-            if self.handle.watching.closed.load(Ordering::SeqCst) || self.handle.shared.is_stopping() {
+            if self.handle.watching.closed.load(Ordering::SeqCst)
+                || self.handle.shared.is_stopping()
+            {
                 return None;
             }
             self.wake.notified().await;
@@ -157,6 +175,9 @@ impl Drop for WatchStream {
         let mut streams = self.handle.watching.streams.lock();
         streams.hub.close(self.id);
         streams.wakes.remove(&self.id);
-        self.handle.port.watchers.store(streams.hub.watchers(), Ordering::SeqCst);
+        self.handle
+            .port
+            .watchers
+            .store(streams.hub.watchers(), Ordering::SeqCst);
     }
 }

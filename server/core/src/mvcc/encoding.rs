@@ -117,7 +117,10 @@ pub struct Numbers<'a> {
 #[must_use]
 pub fn numbers_of(kv: &[u8]) -> Option<Numbers<'_>> {
     let (start, end) = key_span(kv)?;
-    let mut numbers = Numbers { key: kv.get(start..end)?, ..Numbers::default() };
+    let mut numbers = Numbers {
+        key: kv.get(start..end)?,
+        ..Numbers::default()
+    };
     let mut rest = kv.get(end..)?;
     while let Some((&tag, after)) = rest.split_first() {
         rest = after;

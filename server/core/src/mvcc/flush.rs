@@ -25,6 +25,14 @@ pub struct CompactCursor {
     pub at: i64,
 }
 
+impl CompactCursor {
+    /// A walk from the first key.
+    #[must_use]
+    pub fn new(at: i64) -> Self {
+        Self { next: None, at }
+    }
+}
+
 impl Store {
     /// Takes a flush of everything applied so far, `None` if nothing was. The caller reads the records in pages with
     /// `unflushed`, makes all durable in one transaction, and reports with `flushed`.
@@ -66,7 +74,9 @@ impl Store {
     /// Bytes of records that are in memory beyond the budget: they wait for the state store.
     #[must_use]
     pub fn unflushed_bytes(&self) -> usize {
-        self.recent.bytes().saturating_sub(self.recent.budget_bytes())
+        self.recent
+            .bytes()
+            .saturating_sub(self.recent.budget_bytes())
     }
 
     /// A flush is durable: forgets what is beyond the memory budget. True if there is more to forget.

@@ -140,12 +140,24 @@ impl Hub {
         self.streams.get_mut(&stream)?.pop()
     }
 
-    /// Streams that have something to send.
-    pub fn ready(&self) -> impl Iterator<Item = StreamId> + '_ {
-        self.streams
-            .iter()
-            .filter(|(_, s)| s.is_waiting())
-            .map(|(id, _)| *id)
+    /// Streams that got something to send since the last call.
+    pub fn take_woken(&mut self) -> BTreeSet<StreamId> {
+        std::mem::take(&mut self.woken)
+    }
+
+    /// True if some watcher is on its way through history.
+    #[must_use]
+    pub fn has_unsynced(&self) -> bool {
+        !self.unsynced.is_empty()
+    }
+
+    fn push(&mut self, stream: StreamId, frame: Frame) {
+        if let Some(s) = self.streams.get_mut(&stream) {
+            if !s.is_waiting() {
+                self.woken.insert(stream);
+            }
+            s.push(frame);
+        }
     }
 
     pub(super) fn stream_mut(&mut self, stream: StreamId) -> Option<&mut Stream> {
@@ -158,12 +170,8 @@ impl Hub {
 
     pub(super) fn tell(&mut self, stream: StreamId, told: &Told) {
         let head = self.head(told, false);
-        if let Some(s) = self.streams.get_mut(&stream) {
-            s.push(Frame {
-                head,
-                ..Frame::default()
-            });
-        }
+        let body = bytes::Bytes::new();
+        self.push(stream, Frame { head, body });
     }
 
     fn head(&self, told: &Told, fragment: bool) -> bytes::Bytes {
@@ -324,12 +332,8 @@ impl Hub {
                 ..Told::default()
             };
             let head = self.head(&told, piece.fragment);
-            if let Some(s) = self.streams.get_mut(&stream) {
-                s.push(Frame {
-                    head,
-                    body: piece.bytes.clone(),
-                });
-            }
+            let body = piece.bytes.clone();
+            self.push(stream, Frame { head, body });
         }
     }
 
