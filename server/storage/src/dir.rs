@@ -35,7 +35,12 @@ const STORE: &str = "state.redb";
 const PRIVATE: u32 = 0o700;
 
 /// Names that may be here before the identity is: what a crash left of files in the making, and what file systems add.
-const LEFT_OVER: [&str; 4] = ["member.json.new", "state.redb.new", "lost+found", ".snapshot"];
+const LEFT_OVER: [&str; 4] = [
+    "member.json.new",
+    "state.redb.new",
+    "lost+found",
+    ".snapshot",
+];
 
 /// Why a data directory cannot be used.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -102,9 +107,14 @@ impl DataDir {
         let lock = lock(&path)?;
         make_private_dir(&path.join(LOG))?;
         let disk = RealDisk::new(&path);
-        disk.sync_dir().map_err(|e| StorageError::io(&path, "sync", e))?;
+        disk.sync_dir()
+            .map_err(|e| StorageError::io(&path, "sync", e))?;
         let identity = Identity::load(&disk, IDENTITY)?;
-        if identity.is_none() && disk.exists(STORE).map_err(|e| StorageError::io(&path, "read", e))? {
+        if identity.is_none()
+            && disk
+                .exists(STORE)
+                .map_err(|e| StorageError::io(&path, "read", e))?
+        {
             return Err(StorageError::Corrupt {
                 file: path.join(IDENTITY),
                 offset: None,
@@ -113,7 +123,12 @@ impl DataDir {
             }
             .into());
         }
-        Ok(Self { path, identity, warnings, _lock: lock })
+        Ok(Self {
+            path,
+            identity,
+            warnings,
+            _lock: lock,
+        })
     }
 
     /// The directory, without symbolic links.
@@ -138,7 +153,10 @@ impl DataDir {
         {
             return Err(DirError::Foreign {
                 path: self.path.clone(),
-                found: format!("member {:016x} of cluster {:016x}", old.member_id.0, old.cluster_id.0),
+                found: format!(
+                    "member {:016x} of cluster {:016x}",
+                    old.member_id.0, old.cluster_id.0
+                ),
                 action: "use another --data-dir for another member",
             });
         }
@@ -185,16 +203,20 @@ fn make(path: &Path) -> Result<PathBuf, DirError> {
 }
 
 fn sync_parent(path: &Path) -> Result<(), StorageError> {
-    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let synced = File::open(parent).and_then(|dir| dir.sync_all());
     synced.map_err(|e| StorageError::io(parent, "sync", e))
 }
 
 fn unwritable(path: &Path, op: &'static str, error: io::Error) -> DirError {
     match error.kind() {
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            DirError::ReadOnly { path: path.to_path_buf(), reason: error.to_string() }
-        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => DirError::ReadOnly {
+            path: path.to_path_buf(),
+            reason: error.to_string(),
+        },
         _ => StorageError::io(path, op, error).into(),
     }
 }
@@ -234,7 +256,11 @@ fn refuse_foreign(path: &Path) -> Result<(), DirError> {
 fn refuse_odd(dir: &Path, name: &str) -> Result<(), DirError> {
     let path = dir.join(name);
     let found = fs::symlink_metadata(&path).map_err(|e| StorageError::io(&path, "look at", e))?;
-    let right = if name == LOG { found.is_dir() } else { found.is_file() };
+    let right = if name == LOG {
+        found.is_dir()
+    } else {
+        found.is_file()
+    };
     if right {
         return Ok(());
     }
@@ -260,7 +286,8 @@ fn tighten(path: &Path, warnings: &mut Vec<String>) -> Result<(), DirError> {
         return Ok(());
     }
     let owner = rustix::process::geteuid().as_raw();
-    if found.uid() == owner && fs::set_permissions(path, PermissionsExt::from_mode(PRIVATE)).is_ok() {
+    if found.uid() == owner && fs::set_permissions(path, PermissionsExt::from_mode(PRIVATE)).is_ok()
+    {
         warnings.push(format!(
             "{} was open to other users (mode {mode:04o}); it has mode 0700 now",
             path.display()
@@ -285,16 +312,26 @@ fn make_private_dir(path: &Path) -> Result<(), DirError> {
 fn lock(dir: &Path) -> Result<File, DirError> {
     let path = dir.join(LOCK);
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600);
     options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
-    let mut file = options.open(&path).map_err(|e| unwritable(dir, "open the lock of", e))?;
+    let mut file = options
+        .open(&path)
+        .map_err(|e| unwritable(dir, "open the lock of", e))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut text = String::new();
             // An unreadable pid only makes the message poorer.
             let _ = file.read_to_string(&mut text);
-            return Err(DirError::InUse { path: dir.to_path_buf(), pid: text.trim().parse().ok() });
+            return Err(DirError::InUse {
+                path: dir.to_path_buf(),
+                pid: text.trim().parse().ok(),
+            });
         }
         Err(TryLockError::Error(e)) => return Err(StorageError::io(&path, "lock", e).into()),
     }

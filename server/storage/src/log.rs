@@ -203,6 +203,9 @@ impl Log {
         let segment_bytes = segment_bytes.max(2 * BLOCK) as u64;
         let mut listing = Listing::read(&*disk)?;
         discard_unfinished(&*disk, &mut listing)?;
+        // The process before may have died between a rename and its sync; what follows relies on these names.
+        disk.sync_dir()
+            .map_err(|e| StorageError::io(disk.path(""), "sync", e))?;
         let readers: Result<Vec<_>, _> = listing
             .segments
             .iter()

@@ -43,7 +43,9 @@ impl Identity {
         if !disk.exists(name).map_err(|e| failed("look for", e))? {
             return Ok(None);
         }
-        let file = disk.open(name, OpenMode::Existing).map_err(|e| failed("open", e))?;
+        let file = disk
+            .open(name, OpenMode::Existing)
+            .map_err(|e| failed("open", e))?;
         let len = file.len().map_err(|e| failed("read the length of", e))?;
         let wrong = |what: String| StorageError::damaged(&path, what);
         if len == 0 || len > MAX_BYTES {
@@ -53,11 +55,16 @@ impl Identity {
         file.read_at(0, &mut text).map_err(|e| failed("read", e))?;
         let version: Version = serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
         if version.format > FORMAT {
-            return Err(StorageError::Newer { file: path, found: version.format, known: FORMAT });
+            return Err(StorageError::Newer {
+                file: path,
+                found: version.format,
+                known: FORMAT,
+            });
         }
         let on_disk: OnDisk = serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
         let id = |field: &str, text: &str| {
-            u64::from_str_radix(text, 16).map_err(|_| wrong(format!("{field} {text:?} is not hexadecimal")))
+            u64::from_str_radix(text, 16)
+                .map_err(|_| wrong(format!("{field} {text:?} is not hexadecimal")))
         };
         Ok(Some(Self {
             cluster_id: ClusterId(id("cluster_id", &on_disk.cluster_id)?),
@@ -83,10 +90,13 @@ impl Identity {
         if disk.exists(&new).map_err(|e| failed("look for", e))? {
             disk.remove(&new).map_err(|e| failed("remove", e))?;
         }
-        let file = disk.open(&new, OpenMode::New).map_err(|e| failed("create", e))?;
+        let file = disk
+            .open(&new, OpenMode::New)
+            .map_err(|e| failed("create", e))?;
         file.write_at(0, &text).map_err(|e| failed("write", e))?;
         file.sync().map_err(|e| failed("sync", e))?;
         disk.rename(&new, name).map_err(|e| failed("rename", e))?;
-        disk.sync_dir().map_err(|e| failed("sync the directory of", e))
+        disk.sync_dir()
+            .map_err(|e| failed("sync the directory of", e))
     }
 }

@@ -162,7 +162,11 @@ impl MemDisk {
     #[must_use]
     pub fn dump(&self) -> Vec<(String, Vec<u8>)> {
         let state = self.state();
-        state.names.iter().map(|(name, i)| (name.clone(), state.files[*i].now.clone())).collect()
+        state
+            .names
+            .iter()
+            .map(|(name, i)| (name.clone(), state.files[*i].now.clone()))
+            .collect()
     }
 
     /// What is found after a power failure at this moment.

@@ -114,7 +114,9 @@ impl Recycler {
     fn put_away(&self, stock: &mut Stock) -> Result<bool, StorageError> {
         let mut worked = false;
         loop {
-            let Some(file_id) = lock(&self.0.retired).front().copied() else { return Ok(worked) };
+            let Some(file_id) = lock(&self.0.retired).front().copied() else {
+                return Ok(worked);
+            };
             self.shelve(stock, file_id)?;
             lock(&self.0.retired).pop_front();
             worked = true;
@@ -127,12 +129,14 @@ impl Recycler {
         let name = super::segment::name(file_id);
         let failed = |op, e| StorageError::io(disk.path(&name), op, e);
         if stock.spares.len() < SPARES && self.reusable(&name)? {
-            disk.rename(&name, &spare_name(file_id)).map_err(|e| failed("rename", e))?;
+            disk.rename(&name, &spare_name(file_id))
+                .map_err(|e| failed("rename", e))?;
             stock.spares.push_back(file_id);
         } else {
             disk.remove(&name).map_err(|e| failed("remove", e))?;
         }
-        disk.sync_dir().map_err(|e| failed("sync the directory of", e))
+        disk.sync_dir()
+            .map_err(|e| failed("sync the directory of", e))
     }
 
     fn reusable(&self, name: &str) -> Result<bool, StorageError> {

@@ -16,7 +16,11 @@ use crate::error::StorageError;
 const SEGMENT: u64 = 8 * BLOCK as u64;
 
 fn options() -> LogOptions {
-    LogOptions { segment_bytes: SEGMENT, seed: 7, must_reach: None }
+    LogOptions {
+        segment_bytes: SEGMENT,
+        seed: 7,
+        must_reach: None,
+    }
 }
 
 fn open(disk: &MemDisk) -> Result<(Log, RecoveredLog), StorageError> {
@@ -25,11 +29,20 @@ fn open(disk: &MemDisk) -> Result<(Log, RecoveredLog), StorageError> {
 
 fn entry(index: u64, term: u64, len: usize) -> Entry {
     let byte = (index % 251) as u8 ^ term as u8;
-    Entry { index, term, kind: EntryKind::Normal, data: Bytes::from(vec![byte; len]) }
+    Entry {
+        index,
+        term,
+        kind: EntryKind::Normal,
+        data: Bytes::from(vec![byte; len]),
+    }
 }
 
 fn group(entries: Vec<Entry>) -> Append {
-    Append { number: 0, entries, hard_state: None }
+    Append {
+        number: 0,
+        entries,
+        hard_state: None,
+    }
 }
 
 fn state(term: u64, vote: u64, commit: u64) -> HardState {
@@ -37,7 +50,8 @@ fn state(term: u64, vote: u64, commit: u64) -> HardState {
 }
 
 fn append_one(log: &mut Log, index: u64, len: usize) {
-    log.append(&[group(vec![entry(index, 1, len)])]).expect("append");
+    log.append(&[group(vec![entry(index, 1, len)])])
+        .expect("append");
 }
 
 fn indices(recovered: &RecoveredLog) -> Vec<u64> {
@@ -62,8 +76,16 @@ fn every_group_comes_back_as_it_was_written() {
     kinds[1].kind = EntryKind::ConfChange;
     kinds[2].kind = EntryKind::ConfChangeV2;
     let groups = [
-        Append { number: 1, entries: kinds.clone(), hard_state: Some(state(2, 9, 1)) },
-        Append { number: 2, entries: vec![entry(4, 2, 1)], hard_state: Some(state(2, 9, 4)) },
+        Append {
+            number: 1,
+            entries: kinds.clone(),
+            hard_state: Some(state(2, 9, 1)),
+        },
+        Append {
+            number: 2,
+            entries: vec![entry(4, 2, 1)],
+            hard_state: Some(state(2, 9, 4)),
+        },
     ];
     let stats = log.append(&groups).expect("append");
     assert_eq!((stats.frames, stats.bytes), (1, 2 * BLOCK as u64));
@@ -100,11 +122,16 @@ fn an_append_of_nothing_writes_nothing() {
 fn a_lower_index_replaces_the_tail() {
     let disk = MemDisk::new();
     let (mut log, _) = open(&disk).expect("open");
-    log.append(&[group((1..=6).map(|i| entry(i, 1, 9)).collect())]).expect("append");
+    log.append(&[group((1..=6).map(|i| entry(i, 1, 9)).collect())])
+        .expect("append");
     log.append(&[group(vec![entry(4, 2, 9)])]).expect("append");
     log.append(&[group(vec![entry(5, 2, 9)])]).expect("append");
     let (_, recovered) = open(&disk.killed()).expect("reopen");
-    let terms: Vec<_> = recovered.entries.iter().map(|e| (e.index, e.term)).collect();
+    let terms: Vec<_> = recovered
+        .entries
+        .iter()
+        .map(|e| (e.index, e.term))
+        .collect();
     assert_eq!(terms, [(1, 1), (2, 1), (3, 1), (4, 2), (5, 2)]);
 }
 
@@ -121,10 +148,16 @@ fn appends_that_do_not_continue_the_log_are_refused_and_change_nothing() {
         group(vec![entry(2, 1, 1), entry(4, 1, 1)]),
         group(vec![entry(2, 1, 1), entry(2, 1, 1)]),
         group(vec![entry(2, 3, 1), entry(3, 2, 1)]),
-        Append { number: 1, entries: vec![], hard_state: Some(state(1, 1, 2)) },
+        Append {
+            number: 1,
+            entries: vec![],
+            hard_state: Some(state(1, 1, 2)),
+        },
     ];
     for group in bad {
-        let error = log.append(std::slice::from_ref(&group)).expect_err("must be refused");
+        let error = log
+            .append(std::slice::from_ref(&group))
+            .expect_err("must be refused");
         assert!(matches!(error, StorageError::Order(_)), "{error}");
     }
     assert_eq!(disk.ops(), before);
@@ -149,11 +182,14 @@ fn a_group_larger_than_a_segment_gets_a_segment_of_its_own() {
     append_one(&mut log, 2, 5 * SEGMENT as usize);
     append_one(&mut log, 3, 10);
     let (_, recovered) = open(&disk.killed()).expect("reopen");
-    assert_eq!(recovered.entries, [
-        entry(1, 1, 10),
-        entry(2, 1, 5 * SEGMENT as usize),
-        entry(3, 1, 10)
-    ]);
+    assert_eq!(
+        recovered.entries,
+        [
+            entry(1, 1, 10),
+            entry(2, 1, 5 * SEGMENT as usize),
+            entry(3, 1, 10)
+        ]
+    );
     log.release(2);
     log.prepare_next().expect("prepare");
     let (_, recovered) = open(&disk.killed()).expect("reopen");
@@ -164,10 +200,15 @@ fn a_group_larger_than_a_segment_gets_a_segment_of_its_own() {
 fn release_frees_whole_segments_and_keeps_the_hard_state() {
     let disk = MemDisk::new();
     let (mut log, _) = open(&disk).expect("open");
-    let first = Append { number: 1, entries: vec![entry(1, 3, 10)], hard_state: Some(state(3, 8, 1)) };
+    let first = Append {
+        number: 1,
+        entries: vec![entry(1, 3, 10)],
+        hard_state: Some(state(3, 8, 1)),
+    };
     log.append(&[first]).expect("append");
     (2..=100).for_each(|i| {
-        log.append(&[group(vec![entry(i, 3, 3000)])]).expect("append");
+        log.append(&[group(vec![entry(i, 3, 3000)])])
+            .expect("append");
         log.release(i.saturating_sub(20));
         log.prepare_next().expect("prepare");
     });
@@ -214,10 +255,14 @@ fn a_reset_starts_the_log_behind_a_snapshot() {
     let (mut log, _) = open(&disk).expect("open");
     (1..=30).for_each(|i| append_one(&mut log, i, 3000));
     log.reset(1000, 5, state(5, 2, 1000)).expect("reset");
-    log.append(&[group(vec![entry(1001, 5, 10)])]).expect("append");
+    log.append(&[group(vec![entry(1001, 5, 10)])])
+        .expect("append");
     let (log, recovered) = open(&disk.killed()).expect("reopen");
     assert_eq!(indices(&recovered), [1001]);
-    assert_eq!((recovered.base, recovered.hard_state), ((1000, 5), state(5, 2, 1000)));
+    assert_eq!(
+        (recovered.base, recovered.hard_state),
+        ((1000, 5), state(5, 2, 1000))
+    );
     assert_eq!(log.last_index(), 1001);
 }
 
@@ -227,11 +272,18 @@ fn a_failed_sync_is_final() {
     let (mut log, _) = open(&disk).expect("open");
     append_one(&mut log, 1, 10);
     disk.fail_sync_at(0);
-    let error = log.append(&[group(vec![entry(2, 1, 10)])]).expect_err("EIO");
-    assert!(matches!(error, StorageError::Io { op: "sync", .. }), "{error}");
+    let error = log
+        .append(&[group(vec![entry(2, 1, 10)])])
+        .expect_err("EIO");
+    assert!(
+        matches!(error, StorageError::Io { op: "sync", .. }),
+        "{error}"
+    );
     assert!(!error.is_out_of_space());
     for _ in 0..3 {
-        let error = log.append(&[group(vec![entry(2, 1, 10)])]).expect_err("still failed");
+        let error = log
+            .append(&[group(vec![entry(2, 1, 10)])])
+            .expect_err("still failed");
         assert!(matches!(error, StorageError::Failed(_)), "{error}");
     }
     assert!(matches!(log.settle(), Err(StorageError::Failed(_))));
@@ -243,7 +295,8 @@ fn what_a_failed_sync_left_in_the_page_cache_is_made_durable_before_it_counts() 
     let (mut log, _) = open(&disk).expect("open");
     append_one(&mut log, 1, 10);
     disk.fail_sync_at(0);
-    log.append(&[group(vec![entry(2, 1, 10)])]).expect_err("EIO");
+    log.append(&[group(vec![entry(2, 1, 10)])])
+        .expect_err("EIO");
     let restarted = disk.killed();
     let (_, recovered) = open(&restarted).expect("reopen");
     let seen = indices(&recovered);
@@ -279,7 +332,12 @@ fn a_full_disk_refuses_the_append_and_takes_it_once_there_is_space() {
 #[test]
 fn files_of_others_in_the_directory_are_left_alone() {
     let disk = MemDisk::new();
-    for name in ["state.redb", "0000.log", "000000000000000G.log", "0000000000000001.txt"] {
+    for name in [
+        "state.redb",
+        "0000.log",
+        "000000000000000G.log",
+        "0000000000000001.txt",
+    ] {
         disk.open(name, crate::disk::OpenMode::New).expect("create");
     }
     let (mut log, _) = open(&disk).expect("open");

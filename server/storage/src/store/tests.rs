@@ -15,23 +15,40 @@ use crate::error::StorageError;
 use crate::tests::{Dice, TempDir};
 
 fn open(disk: &MemDisk) -> Result<(StateStore, Restored), StorageError> {
-    StateStore::open(Arc::new(disk.clone()), StoreOptions { cache_bytes: 4 << 20 })
+    StateStore::open(
+        Arc::new(disk.clone()),
+        StoreOptions {
+            cache_bytes: 4 << 20,
+        },
+    )
 }
 
 fn record(main: i64, sub: u32, len: usize) -> Record {
     let byte = (main % 251) as u8;
     let revision = Revision { main, sub };
-    Record { revision, tombstone: main % 7 == 0, kv: Bytes::from(vec![byte; len]) }
+    Record {
+        revision,
+        tombstone: main % 7 == 0,
+        kv: Bytes::from(vec![byte; len]),
+    }
 }
 
 fn mark(applied: u64) -> FlushMark {
-    FlushMark { applied: Index(applied), term: Term(applied / 10), side: Vec::new() }
+    FlushMark {
+        applied: Index(applied),
+        term: Term(applied / 10),
+        side: Vec::new(),
+    }
 }
 
 fn all(store: &StateStore) -> Vec<Record> {
     let mut records = Vec::new();
     let scanned = store.scan_all(|revision, tombstone, kv| {
-        records.push(Record { revision, tombstone, kv: Bytes::copy_from_slice(kv) });
+        records.push(Record {
+            revision,
+            tombstone,
+            kv: Bytes::copy_from_slice(kv),
+        });
     });
     scanned.expect("scan");
     records
@@ -51,13 +68,19 @@ fn an_empty_disk_gives_an_empty_store() {
 fn records_come_back_by_revision_and_in_order() {
     let disk = MemDisk::new();
     let (store, _) = open(&disk).expect("open");
-    let records: Vec<Record> =
-        (2..200).flat_map(|main| (0..3).map(move |sub| record(main, sub, 40))).collect();
-    let stats = store.flush(records.iter().cloned(), &mark(5)).expect("flush");
+    let records: Vec<Record> = (2..200)
+        .flat_map(|main| (0..3).map(move |sub| record(main, sub, 40)))
+        .collect();
+    let stats = store
+        .flush(records.iter().cloned(), &mark(5))
+        .expect("flush");
     assert_eq!(stats.records, records.len() as u64);
     assert_eq!(all(&store), records);
     for wanted in &records {
-        assert_eq!(store.get(wanted.revision).expect("get").as_ref(), Some(wanted));
+        assert_eq!(
+            store.get(wanted.revision).expect("get").as_ref(),
+            Some(wanted)
+        );
     }
     let (from, to) = (Revision { main: 10, sub: 1 }, Revision::last_of(11));
     let some = store.scan(from, to, 100).expect("scan");
@@ -85,43 +108,63 @@ fn side_tables_come_back_as_they_were_last_changed() {
         SideChange::MetaPut("gone".into(), Bytes::from_static(b"x")),
         SideChange::MetaDelete("gone".into()),
     ];
-    store.flush(std::iter::empty(), &FlushMark { side, ..mark(9) }).expect("flush");
+    store
+        .flush(std::iter::empty(), &FlushMark { side, ..mark(9) })
+        .expect("flush");
     drop(store);
     let (_, restored) = open(&disk).expect("reopen");
-    assert_eq!(restored.leases, [
-        (LeaseId(-1), Bytes::new()),
-        (LeaseId(7), Bytes::from_static(b"seven"))
-    ]);
-    assert_eq!(restored.meta, [("compact".to_owned(), Bytes::from_static(b"6"))]);
+    assert_eq!(
+        restored.leases,
+        [
+            (LeaseId(-1), Bytes::new()),
+            (LeaseId(7), Bytes::from_static(b"seven"))
+        ]
+    );
+    assert_eq!(
+        restored.meta,
+        [("compact".to_owned(), Bytes::from_static(b"6"))]
+    );
 }
 
 #[test]
 fn a_flush_out_of_order_is_refused_and_leaves_nothing() {
     let disk = MemDisk::new();
     let (store, _) = open(&disk).expect("open");
-    store.flush((2..10).map(|m| record(m, 0, 9)), &mark(5)).expect("flush");
+    store
+        .flush((2..10).map(|m| record(m, 0, 9)), &mark(5))
+        .expect("flush");
     let before = all(&store);
     let side = vec![SideChange::MetaPut("x".into(), Bytes::new())];
     let refusals = [
         store.flush([record(9, 0, 1)].into_iter(), &mark(6)),
         store.flush([record(12, 0, 1), record(11, 0, 1)].into_iter(), &mark(6)),
-        store.flush([record(13, 0, 1)].into_iter(), &FlushMark { side, ..mark(4) }),
+        store.flush(
+            [record(13, 0, 1)].into_iter(),
+            &FlushMark { side, ..mark(4) },
+        ),
     ];
     for refusal in refusals {
-        assert!(matches!(refusal, Err(StorageError::Order(_))), "{refusal:?}");
+        assert!(
+            matches!(refusal, Err(StorageError::Order(_))),
+            "{refusal:?}"
+        );
     }
     assert_eq!(all(&store), before);
     drop(store);
     let (store, restored) = open(&disk).expect("reopen");
     assert_eq!((restored.applied, restored.meta.len()), (Index(5), 0));
-    store.flush([record(10, 0, 1)].into_iter(), &mark(6)).expect("the store still works");
+    store
+        .flush([record(10, 0, 1)].into_iter(), &mark(6))
+        .expect("the store still works");
 }
 
 #[test]
 fn removed_records_are_gone_and_stay_gone_after_the_next_flush() {
     let disk = MemDisk::new();
     let (store, _) = open(&disk).expect("open");
-    store.flush((2..1000).map(|m| record(m, 0, 100)), &mark(5)).expect("flush");
+    store
+        .flush((2..1000).map(|m| record(m, 0, 100)), &mark(5))
+        .expect("flush");
     let gone: Vec<Revision> = (2..900).map(Revision::first_of).collect();
     store.remove(&gone).expect("remove");
     store.remove(&gone).expect("removing twice is harmless");
@@ -169,15 +212,23 @@ struct Model {
 impl Model {
     fn of(store: &StateStore, restored: Restored) -> Self {
         let records = all(store).into_iter().map(|r| (r.revision, r)).collect();
-        Self { applied: restored.applied.0, records, meta: restored.meta.into_iter().collect() }
+        Self {
+            applied: restored.applied.0,
+            records,
+            meta: restored.meta.into_iter().collect(),
+        }
     }
 }
 
 /// One flush or removal; `next` is what it should lead to.
 fn step(store: &StateStore, dice: &mut Dice, next: &mut Model) -> Result<(), StorageError> {
     if dice.below(5) == 0 {
-        let gone: Vec<Revision> =
-            next.records.keys().filter(|_| dice.below(2) == 0).copied().collect();
+        let gone: Vec<Revision> = next
+            .records
+            .keys()
+            .filter(|_| dice.below(2) == 0)
+            .copied()
+            .collect();
         store.remove(&gone)?;
         gone.iter().for_each(|r| drop(next.records.remove(r)));
         return Ok(());
@@ -185,14 +236,22 @@ fn step(store: &StateStore, dice: &mut Dice, next: &mut Model) -> Result<(), Sto
     let last = next.records.keys().next_back().map_or(1, |r| r.main);
     let last = last.max(next.applied as i64);
     let count = dice.below(40) as i64;
-    let records: Vec<Record> =
-        (1..=count).map(|i| record(last + i, 0, dice.below(600) as usize)).collect();
+    let records: Vec<Record> = (1..=count)
+        .map(|i| record(last + i, 0, dice.below(600) as usize))
+        .collect();
     next.applied = (last + count) as u64;
     let value = Bytes::from(next.applied.to_string());
     let side = vec![SideChange::MetaPut("applied".into(), value.clone())];
     next.meta.insert("applied".into(), value);
-    next.records.extend(records.iter().map(|r| (r.revision, r.clone())));
-    store.flush(records.into_iter(), &FlushMark { side, ..mark(next.applied) })?;
+    next.records
+        .extend(records.iter().map(|r| (r.revision, r.clone())));
+    store.flush(
+        records.into_iter(),
+        &FlushMark {
+            side,
+            ..mark(next.applied)
+        },
+    )?;
     Ok(())
 }
 
@@ -209,7 +268,13 @@ fn history(seed: u64) -> usize {
             }
             match open(&disk) {
                 Ok(opened) => break opened,
-                Err(StorageError::Io { .. } | StorageError::Failed(_)) => disk = disk.crash(dice.next()),
+                Err(StorageError::Io { .. } | StorageError::Failed(_)) => {
+                    disk = if dice.below(3) == 0 {
+                        disk.killed()
+                    } else {
+                        disk.crash(dice.next())
+                    };
+                }
                 Err(error) => panic!("seed {seed}, life {life}: {error}"),
             }
         };
@@ -219,7 +284,10 @@ fn history(seed: u64) -> usize {
             "seed {seed}, life {life}: applied {}, {} records; allowed {:?}",
             model.applied,
             model.records.len(),
-            allowed.iter().map(|m| (m.applied, m.records.len())).collect::<Vec<_>>()
+            allowed
+                .iter()
+                .map(|m| (m.applied, m.records.len()))
+                .collect::<Vec<_>>()
         );
         seen += model.records.len();
         disk.cut_power_at(dice.below(80));
@@ -238,7 +306,11 @@ fn history(seed: u64) -> usize {
             model = next;
         }
         // While the store is still open: nothing tidy may happen on the way down.
-        disk = disk.crash(dice.next());
+        disk = if dice.below(4) == 0 {
+            disk.killed()
+        } else {
+            disk.crash(dice.next())
+        };
     }
     seen
 }
@@ -256,7 +328,9 @@ fn a_full_disk_or_a_failed_sync_is_an_error_and_loses_no_flush() {
         for full in [true, false] {
             let disk = MemDisk::new();
             let (store, _) = open(&disk).expect("open");
-            store.flush((2..50).map(|m| record(m, 0, 100)), &mark(5)).expect("flush");
+            store
+                .flush((2..50).map(|m| record(m, 0, 100)), &mark(5))
+                .expect("flush");
             if full {
                 disk.fill_at_write(n);
             } else {
@@ -281,18 +355,40 @@ fn a_full_disk_or_a_failed_sync_is_an_error_and_loses_no_flush() {
 fn a_record_whose_bytes_changed_is_refused_by_every_read() {
     let disk = MemDisk::new();
     let (store, _) = open(&disk).expect("open");
-    store.flush((2..400).map(|m| record(m, 0, 900)), &mark(5)).expect("flush");
+    store
+        .flush((2..400).map(|m| record(m, 0, 900)), &mark(5))
+        .expect("flush");
     drop(store);
-    let bytes = disk.dump().into_iter().find(|(n, _)| n == FILE).expect("file").1;
+    let bytes = disk
+        .dump()
+        .into_iter()
+        .find(|(n, _)| n == FILE)
+        .expect("file")
+        .1;
     let wanted = record(200, 0, 900);
-    let at = bytes.windows(900).position(|w| w == wanted.kv).expect("the value is in the file");
+    let at = bytes
+        .windows(900)
+        .position(|w| w == wanted.kv)
+        .expect("the value is in the file");
     disk.flip_bit(FILE, at as u64 + 450, 2).expect("flip");
     let (store, _) = open(&disk).expect("the tree is whole");
     let error = store.get(wanted.revision).expect_err("get").to_string();
-    assert!(error.contains("the record of revision 200.0") && error.contains(FILE), "{error}");
-    assert!(store.get(Revision::first_of(201)).expect("its neighbour is whole").is_some());
-    store.scan(Revision::first_of(190), Revision::last_of(210), 100).expect_err("scan");
-    store.scan_all(|_, _, _| ()).expect_err("scan of everything");
+    assert!(
+        error.contains("the record of revision 200.0") && error.contains(FILE),
+        "{error}"
+    );
+    assert!(
+        store
+            .get(Revision::first_of(201))
+            .expect("its neighbour is whole")
+            .is_some()
+    );
+    store
+        .scan(Revision::first_of(190), Revision::last_of(210), 100)
+        .expect_err("scan");
+    store
+        .scan_all(|_, _, _| ())
+        .expect_err("scan of everything");
 }
 
 #[test]
@@ -300,15 +396,23 @@ fn a_newer_format_is_refused_with_what_to_do() {
     let disk = MemDisk::new();
     drop(open(&disk).expect("open"));
     edit(&disk, |txn| {
-        txn.open_table(MARKS).expect("table").insert(MARK_FORMAT, FORMAT + 3).expect("insert");
+        txn.open_table(MARKS)
+            .expect("table")
+            .insert(MARK_FORMAT, FORMAT + 3)
+            .expect("insert");
     });
     let error = open(&disk).map(|_| ()).expect_err("newer").to_string();
-    assert!(error.contains("made by a newer kvorum (format 4, this build knows 1)"), "{error}");
+    assert!(
+        error.contains("made by a newer kvorum (format 4, this build knows 1)"),
+        "{error}"
+    );
 }
 
 fn edit(disk: &MemDisk, f: impl FnOnce(&redb::WriteTransaction)) {
     let file = disk.open(FILE, OpenMode::Existing).expect("open");
-    let db = Builder::new().create_with_backend(DiskBackend::new(file)).expect("database");
+    let db = Builder::new()
+        .create_with_backend(DiskBackend::new(file))
+        .expect("database");
     let txn = db.begin_write().expect("begin");
     f(&txn);
     txn.commit().expect("commit");
@@ -316,7 +420,12 @@ fn edit(disk: &MemDisk, f: impl FnOnce(&redb::WriteTransaction)) {
 
 #[test]
 fn files_that_are_no_state_store_are_refused() {
-    for bytes in [Vec::new(), vec![0; 4096], vec![b'x'; 100_000], b"SQLite format 3".to_vec()] {
+    for bytes in [
+        Vec::new(),
+        vec![0; 4096],
+        vec![b'x'; 100_000],
+        b"SQLite format 3".to_vec(),
+    ] {
         let disk = MemDisk::new();
         let file = disk.open(FILE, OpenMode::New).expect("create");
         file.write_at(0, &bytes).expect("write");
@@ -328,10 +437,16 @@ fn files_that_are_no_state_store_are_refused() {
     disk.open(FILE, OpenMode::New).expect("create");
     edit(&disk, |txn| {
         let table: TableDefinition<u64, u64> = TableDefinition::new("theirs");
-        txn.open_table(table).expect("table").insert(1, 1).expect("insert");
+        txn.open_table(table)
+            .expect("table")
+            .insert(1, 1)
+            .expect("insert");
     });
     let error = open(&disk).map(|_| ()).expect_err("refused").to_string();
-    assert!(error.contains("not a kvorum state store") && error.contains("--data-dir"), "{error}");
+    assert!(
+        error.contains("not a kvorum state store") && error.contains("--data-dir"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -349,7 +464,9 @@ fn a_store_on_disk_survives_being_dropped() {
     let dir = TempDir::new("store");
     let disk = || Arc::new(RealDisk::new(dir.path()));
     let (store, _) = StateStore::open(disk(), StoreOptions::default()).expect("open");
-    store.flush((2..5000).map(|m| record(m, 0, 300)), &mark(44)).expect("flush");
+    store
+        .flush((2..5000).map(|m| record(m, 0, 300)), &mark(44))
+        .expect("flush");
     drop(store);
     let (store, restored) = StateStore::open(disk(), StoreOptions::default()).expect("reopen");
     assert_eq!(restored.applied, Index(44));

@@ -34,7 +34,10 @@ impl Model {
         let base = recovered.base.0;
         base <= self.released
             && self.hard_state == recovered.hard_state
-            && self.entries.get(base as usize..).is_some_and(|tail| tail == recovered.entries)
+            && self
+                .entries
+                .get(base as usize..)
+                .is_some_and(|tail| tail == recovered.entries)
     }
 }
 
@@ -46,12 +49,20 @@ fn random_groups(dice: &mut Dice, model: &Model) -> Vec<Append> {
             let last = next.entries.len() as u64;
             let floor = next.hard_state.commit.max(next.released);
             let overwrite = last > floor && dice.below(6) == 0;
-            let first = if overwrite { floor + 1 + dice.below(last - floor) } else { last + 1 };
+            let first = if overwrite {
+                floor + 1 + dice.below(last - floor)
+            } else {
+                last + 1
+            };
             let term = next.entries.last().map_or(1, |e| e.term) + u64::from(overwrite);
             let entries = (0..dice.below(4) + u64::from(overwrite))
                 .map(|i| entry(first + i, term, dice.below(5000) as usize))
                 .collect();
-            let mut group = Append { number, entries, hard_state: None };
+            let mut group = Append {
+                number,
+                entries,
+                hard_state: None,
+            };
             next.apply(std::slice::from_ref(&group));
             if dice.below(3) == 0 {
                 let floor = next.hard_state.commit;
@@ -106,7 +117,13 @@ fn recover(disk: &mut MemDisk, dice: &mut Dice, place: &str) -> (Log, RecoveredL
         }
         match reopen(disk, dice.next()) {
             Ok(opened) => return opened,
-            Err(StorageError::Io { .. }) => *disk = disk.crash(dice.next()),
+            Err(StorageError::Io { .. }) => {
+                *disk = if dice.below(3) == 0 {
+                    disk.killed()
+                } else {
+                    disk.crash(dice.next())
+                };
+            }
             Err(error) => panic!("{place}: {error}"),
         }
     }
@@ -145,7 +162,11 @@ fn history(seed: u64) -> usize {
         }
         let steps = 5 + dice.below(40);
         attempted = work(&mut log, &mut dice, &mut model, steps);
-        disk = if dice.below(4) == 0 { disk.killed() } else { disk.crash(dice.next()) };
+        disk = if dice.below(4) == 0 {
+            disk.killed()
+        } else {
+            disk.crash(dice.next())
+        };
     }
     seen
 }

@@ -68,7 +68,9 @@ fn id_of(disk: &MemDisk) -> SegmentId {
 /// Writes a frame that is valid in itself behind the first one.
 fn put_frame(disk: &MemDisk, groups: &[Append], sequence: u64, tail: Tail) {
     let id = id_of(disk);
-    let file = disk.open(&name(id.file_id), OpenMode::Existing).expect("open");
+    let file = disk
+        .open(&name(id.file_id), OpenMode::Existing)
+        .expect("open");
     let mut first = [0; 8];
     file.read_at(PAGE, &mut first).expect("read");
     let previous = u32::from_le_bytes(first[4..].try_into().expect("four bytes"));
@@ -86,13 +88,21 @@ fn no_flipped_bit_ever_shortens_a_settled_log_in_silence() {
     let mut refusals = 0;
     for offset in 0..SEGMENT {
         let copy = disk.killed();
-        copy.flip_bit(file, offset, (offset % 8) as u8).expect("flip");
+        copy.flip_bit(file, offset, (offset % 8) as u8)
+            .expect("flip");
         match open(&copy) {
             Ok((_, recovered)) => assert_eq!(indices(&recovered), [1, 2, 3], "byte {offset}"),
-            Err(StorageError::Corrupt { file: named, offset: Some(at), .. }) => {
+            Err(StorageError::Corrupt {
+                file: named,
+                offset: Some(at),
+                ..
+            }) => {
                 refusals += 1;
                 assert_eq!(named, disk.path(file), "byte {offset}");
-                assert!(at <= offset && offset < at + 256, "byte {offset} reported at {at}");
+                assert!(
+                    at <= offset && offset < at + 256,
+                    "byte {offset} reported at {at}"
+                );
             }
             Err(error) => panic!("byte {offset}: {error}"),
         }
@@ -107,9 +117,13 @@ fn every_bit_of_a_frame_header_counts() {
     let file = &segments(&disk)[0];
     for bit in 0..48 * 8 {
         let copy = disk.killed();
-        copy.flip_bit(file, 2 * PAGE + bit / 8, (bit % 8) as u8).expect("flip");
+        copy.flip_bit(file, 2 * PAGE + bit / 8, (bit % 8) as u8)
+            .expect("flip");
         let error = refused(&copy);
-        assert!(error.contains("at byte 8192") && error.contains("restore this member"), "{error}");
+        assert!(
+            error.contains("at byte 8192") && error.contains("restore this member"),
+            "{error}"
+        );
     }
 }
 
@@ -125,9 +139,15 @@ fn a_file_cut_anywhere_is_refused_or_loses_only_its_unsettled_tail() {
         match open(&copy_with(&disk, file, &bytes[..cut])) {
             Ok((_, recovered)) => {
                 let whole = (cut / BLOCK).saturating_sub(1).min(3) as u64;
-                assert_eq!(indices(&recovered), (1..=whole).collect::<Vec<_>>(), "cut at {cut}");
+                assert_eq!(
+                    indices(&recovered),
+                    (1..=whole).collect::<Vec<_>>(),
+                    "cut at {cut}"
+                );
             }
-            Err(StorageError::Corrupt { offset: Some(at), .. }) => assert!(at <= cut as u64),
+            Err(StorageError::Corrupt {
+                offset: Some(at), ..
+            }) => assert!(at <= cut as u64),
             Err(error) => panic!("cut at {cut}: {error}"),
         }
     }
@@ -141,14 +161,22 @@ fn a_cut_log_is_refused_when_the_state_store_knows_better() {
     let file = &segments(&disk)[0];
     let cut = copy_with(&disk.killed(), file, &bytes_of(&disk, file)[..3 * BLOCK]);
     let reach = |applied| {
-        let options = LogOptions { must_reach: Some(applied), ..options() };
+        let options = LogOptions {
+            must_reach: Some(applied),
+            ..options()
+        };
         Log::open(Arc::new(cut.killed()), options).map(|(_, r)| indices(&r))
     };
     assert_eq!(reach(2).expect("nothing applied is missing"), [1, 2]);
     let error = reach(3).expect_err("entry 3 was applied").to_string();
     assert!(error.contains("the log ends at entry 2"), "{error}");
-    let empty = LogOptions { must_reach: Some(1), ..options() };
-    Log::open(Arc::new(MemDisk::new()), empty).map(|_| ()).expect_err("the log is gone");
+    let empty = LogOptions {
+        must_reach: Some(1),
+        ..options()
+    };
+    Log::open(Arc::new(MemDisk::new()), empty)
+        .map(|_| ())
+        .expect_err("the log is gone");
 }
 
 #[test]
@@ -157,7 +185,10 @@ fn a_log_that_ends_before_its_own_commit_is_refused() {
     let (mut log, _) = open(&disk).expect("open");
     append_one(&mut log, 1, 10);
     // Written by hand: the log itself refuses to write such a group.
-    let lying = Append { hard_state: Some(state(1, 1, 9)), ..Append::default() };
+    let lying = Append {
+        hard_state: Some(state(1, 1, 9)),
+        ..Append::default()
+    };
     put_frame(&disk, &[lying], 2, Tail { index: 1, term: 1 });
     let error = refused(&disk);
     assert!(error.contains("has committed entry 9"), "{error}");
@@ -173,7 +204,12 @@ fn entries_out_of_order_are_refused_even_in_a_valid_frame() {
         (vec![entry(2, 5, 1), entry(3, 4, 1)], 2, tail, "has term 4"),
         (vec![entry(2, 1, 1)], 3, tail, "frame 3 follows frame 1"),
         (vec![entry(2, 1, 1)], 1, tail, "frame 1 follows frame 1"),
-        (vec![entry(2, 1, 1)], 2, Tail { index: 1, term: 9 }, "continues after index 1 term 9"),
+        (
+            vec![entry(2, 1, 1)],
+            2,
+            Tail { index: 1, term: 9 },
+            "continues after index 1 term 9",
+        ),
         (vec![entry(u64::MAX, 1, 1)], 2, tail, "follows entry 1"),
     ];
     for (entries, sequence, tail, expected) in cases {
@@ -182,7 +218,10 @@ fn entries_out_of_order_are_refused_even_in_a_valid_frame() {
         append_one(&mut log, 1, 10);
         put_frame(&disk, &[group(entries)], sequence, tail);
         let error = refused(&disk);
-        assert!(error.contains(expected) && error.contains("at byte 8192"), "{error}");
+        assert!(
+            error.contains(expected) && error.contains("at byte 8192"),
+            "{error}"
+        );
     }
 }
 
@@ -223,9 +262,17 @@ fn a_missing_segment_is_noticed() {
     }
     let copy = disk.killed();
     copy.remove(&names[0]).expect("remove");
-    let options = LogOptions { must_reach: Some(2), ..options() };
-    let error = Log::open(Arc::new(copy), options).map(|_| ()).expect_err("entries are missing");
-    assert!(error.to_string().contains("the log starts at entry"), "{error}");
+    let options = LogOptions {
+        must_reach: Some(2),
+        ..options()
+    };
+    let error = Log::open(Arc::new(copy), options)
+        .map(|_| ())
+        .expect_err("entries are missing");
+    assert!(
+        error.to_string().contains("the log starts at entry"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -238,7 +285,10 @@ fn damage_in_any_older_segment_is_refused_with_its_name_and_place() {
             copy.flip_bit(name, block * PAGE + 700, 3).expect("flip");
             let error = refused(&copy);
             assert!(error.contains(name.as_str()), "{error}");
-            assert!(error.contains(&format!("at byte {}", block * PAGE)), "{error}");
+            assert!(
+                error.contains(&format!("at byte {}", block * PAGE)),
+                "{error}"
+            );
         }
     }
 }
@@ -252,7 +302,10 @@ fn a_newer_format_is_refused_with_what_to_do() {
     let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes[..12]), &bytes[16..64]);
     bytes[12..16].copy_from_slice(&crc.to_le_bytes());
     let error = refused(&copy_with(&disk, file, &bytes));
-    assert!(error.contains("made by a newer kvorum (format 5, this build knows 1)"), "{error}");
+    assert!(
+        error.contains("made by a newer kvorum (format 5, this build knows 1)"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -283,7 +336,8 @@ fn a_value_that_looks_like_a_frame_is_not_taken_for_one() {
     big.data = value.into();
     log.append(&[group(vec![big])]).expect("append");
     let copy = disk.killed();
-    copy.flip_bit(&segments(&disk)[0], 2 * PAGE + 9, 0).expect("flip");
+    copy.flip_bit(&segments(&disk)[0], 2 * PAGE + 9, 0)
+        .expect("flip");
     let (_, recovered) = open(&copy).expect("a torn tail, whatever the value says");
     assert_eq!(indices(&recovered), [1]);
 }

@@ -14,7 +14,10 @@ fn a_log_on_disk_survives_being_dropped() {
         let open = || {
             let disk = RealDisk::new(dir.path());
             let disk = if direct { disk } else { disk.with_fdatasync() };
-            let options = LogOptions { segment_bytes: SEGMENT, ..LogOptions::default() };
+            let options = LogOptions {
+                segment_bytes: SEGMENT,
+                ..LogOptions::default()
+            };
             Log::open(Arc::new(disk), options).expect("open")
         };
         let (mut log, recovered) = open();
