@@ -231,7 +231,7 @@ impl Log {
                     ..Active::open(&*disk, id)?
                 }
             }
-            None => Active::open(&*disk, recycler.take(segment_bytes)?)?,
+            None => Active::open(&*disk, recycler.take_first()?)?,
         };
         let (sequence, previous_crc) = replay.last_frame.unwrap_or_default();
         last.write_again(replay.last_frame_at)?;

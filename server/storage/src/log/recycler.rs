@@ -15,6 +15,9 @@ use crate::error::StorageError;
 /// Zeros per write; a sync follows each of them, so that the appends beside it never wait behind a large flush.
 const FILL: usize = 1 << 20;
 
+/// The first segment of a new log is smaller, so that a first start does not wait for 64 MiB of zeros.
+const FIRST_BYTES: u64 = 16 << 20;
+
 /// Files kept for later beside the one that is ready; more of them only after a burst, so they are removed.
 const SPARES: usize = 1;
 
@@ -91,6 +94,11 @@ impl Recycler {
             Some(id) => Ok(id),
             None => self.make(&mut stock, self.0.segment_bytes),
         }
+    }
+
+    /// The first segment of a new log.
+    pub(crate) fn take_first(&self) -> Result<SegmentId, StorageError> {
+        self.make(&mut lock(&self.0.stock), self.0.segment_bytes.min(FIRST_BYTES))
     }
 
     /// Segments are used in the order of their file ids, so one that is ready gives way to the larger, newer one.
