@@ -1,11 +1,10 @@
 //! Hashes of the store.
 
+use kvorum_core::Error;
 use kvorum_core::backend::BackendError;
-use kvorum_core::mvcc::encoding::key_of;
 use kvorum_core::mvcc::hash::KvHasher;
 use kvorum_core::reply::HashKv;
 use kvorum_core::watch::History;
-use kvorum_core::{Error, Revision};
 
 use crate::handle::Handle;
 use crate::history::SharedHistory;
@@ -19,11 +18,15 @@ impl Handle {
     /// # Errors
     /// The revision is compacted or in the future.
     pub async fn hash_kv(&self, revision: i64) -> Result<HashKv, Error> {
-        let (current, compact) = {
+        let (current, compact, at, any_key) = {
             let store = self.shared.store.read();
-            (store.current(), store.compacted())
+            let at = if revision == 0 {
+                store.current()
+            } else {
+                revision
+            };
+            (store.current(), store.compacted(), at, store.any_key_at(at))
         };
-        let at = if revision == 0 { current } else { revision };
         if at > current {
             return Err(Error::FutureRevision);
         }
@@ -34,7 +37,7 @@ impl Handle {
         let mut from = 1;
         while from <= at {
             from = self
-                .hash_page(&mut hasher, from, at, compact)
+                .hash_page(&mut hasher, from, at, any_key)
                 .map_err(|e| self.broken(e.to_string()))?;
             tokio::task::yield_now().await;
         }
@@ -55,15 +58,12 @@ impl Handle {
         hasher: &mut KvHasher,
         from: i64,
         to: i64,
-        compact: i64,
+        any_key: bool,
     ) -> Result<i64, BackendError> {
         let page = SharedHistory(&self.shared.store).page(from, to, PAGE_RECORDS)?;
         let store = self.shared.store.read();
         for record in &page.records {
-            // What a read at the compact revision sees of the key is the one record at or below it that stays.
-            let key = key_of(&record.kv);
-            let newest: Option<Revision> = store.revision_at(key, compact);
-            hasher.record(record, newest == Some(record.revision));
+            hasher.record(record, store.hashes(record, to, any_key));
         }
         Ok(page.complete_to + 1)
     }

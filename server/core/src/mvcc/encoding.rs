@@ -74,6 +74,14 @@ pub fn key_of(kv: &[u8]) -> &[u8] {
     }
 }
 
+/// The pair up to the end of its key field.
+#[must_use]
+pub fn key_field(kv: &[u8]) -> &[u8] {
+    key_span(kv)
+        .and_then(|(_, end)| kv.get(..end))
+        .unwrap_or_default()
+}
+
 /// The key as a handle on the same bytes.
 #[must_use]
 pub fn key_bytes(kv: &Bytes) -> Bytes {

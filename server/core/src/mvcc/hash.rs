@@ -1,6 +1,8 @@
 //! HashKV: one number for the content of the store, equal to etcd's for equal content.
 //! (etcd: server/storage/mvcc/hash.go; ETCD.md 2.13)
 
+use super::encoding::{key_field, key_of};
+use super::store::Store;
 use crate::backend::Record;
 use crate::types::Revision;
 
@@ -25,8 +27,8 @@ impl KvHasher {
         hasher
     }
 
-    /// Takes the next record in revision order. `kept` tells of a record at or below the compact revision whether it
-    /// is the newest of its key there.
+    /// Takes the next record in revision order. `kept` tells of a record at or below the compact revision whether the
+    /// hash holds it: see `Store::hashes`.
     pub fn record(&mut self, record: &Record, kept: bool) {
         let main = record.revision.main;
         if main > self.at || (main <= self.compact && !kept) {
@@ -36,7 +38,13 @@ impl KvHasher {
             return;
         }
         self.feed(&revision_key(record.revision, record.tombstone));
-        self.feed(&record.kv);
+        // etcd stores nothing but the key of a deletion; ours has the revision behind it.
+        let stored = if record.tombstone {
+            key_field(&record.kv)
+        } else {
+            &record.kv
+        };
+        self.feed(stored);
     }
 
     fn feed(&mut self, bytes: &[u8]) {
@@ -86,4 +94,21 @@ const fn table() -> [u32; 256] {
         i += 1;
     }
     table
+}
+
+impl Store {
+    /// True if a hash at main revision `at` holds a record at or below the compact revision: the newest of its key at
+    /// `at`. If no key exists at `at`, etcd skips nothing that is still stored: what a read at the compact revision
+    /// sees. (Keep in server/storage/mvcc/index.go, and `len(h.keep) > 0`)
+    #[must_use]
+    pub fn hashes(&self, record: &Record, at: i64, any_key: bool) -> bool {
+        let seen_from = if any_key { at } else { self.compacted() };
+        self.revision_at(key_of(&record.kv), seen_from) == Some(record.revision)
+    }
+
+    /// True if some key exists at main revision `at`.
+    #[must_use]
+    pub fn any_key_at(&self, at: i64) -> bool {
+        self.index.values().any(|k| k.at(at).is_some())
+    }
 }

@@ -269,15 +269,18 @@ fn shape(r: &pb::RangeRequest, kvs: Vec<Bytes>) -> Vec<Bytes> {
         .filter(|(decoded, _)| passes(r, decoded))
         .collect();
     if sorted {
-        match target {
-            SortTarget::Key => rows.sort_by(|a, b| a.0.key.cmp(&b.0.key)),
-            SortTarget::Version => rows.sort_by_key(|a| a.0.version),
-            SortTarget::Create => rows.sort_by_key(|a| a.0.create_revision),
-            SortTarget::Mod => rows.sort_by_key(|a| a.0.mod_revision),
-            SortTarget::Value => rows.sort_by(|a, b| a.0.value.cmp(&b.0.value)),
-        }
+        let by = |a: &KeyValue, b: &KeyValue| match target {
+            SortTarget::Key => a.key.cmp(&b.key),
+            SortTarget::Version => a.version.cmp(&b.version),
+            SortTarget::Create => a.create_revision.cmp(&b.create_revision),
+            SortTarget::Mod => a.mod_revision.cmp(&b.mod_revision),
+            SortTarget::Value => a.value.cmp(&b.value),
+        };
+        // Equal rows stay in key order either way.
         if order == SortOrder::Descend {
-            rows.reverse();
+            rows.sort_by(|a, b| by(&b.0, &a.0));
+        } else {
+            rows.sort_by(|a, b| by(&a.0, &b.0));
         }
     }
     rows.into_iter().map(|(_, kv)| kv).collect()

@@ -62,18 +62,27 @@ impl<'a> Writing<'a> {
     /// # Errors
     /// The lease, or the key whose value or lease is to be kept, does not exist.
     pub fn put(&mut self, r: &pb::PutRequest) -> Result<pb::PutResponse, ReadError> {
-        self.check_put(r)?;
+        self.check_lease(r)?;
+        self.check_kept(r)?;
         Ok(self.run_put(r)?)
     }
 
-    fn check_put(&self, r: &pb::PutRequest) -> Result<(), Error> {
-        if r.lease != 0 && !self.lessor.contains(LeaseId(r.lease)) {
-            return Err(Error::LeaseNotFound);
+    fn check_lease(&self, r: &pb::PutRequest) -> Result<(), Error> {
+        let known = r.lease == 0 || self.lessor.contains(LeaseId(r.lease));
+        if known {
+            Ok(())
+        } else {
+            Err(Error::LeaseNotFound)
         }
-        if (r.ignore_value || r.ignore_lease) && self.store.latest(&r.key).is_none() {
-            return Err(Error::KeyNotFound);
+    }
+
+    fn check_kept(&self, r: &pb::PutRequest) -> Result<(), Error> {
+        let missing = (r.ignore_value || r.ignore_lease) && self.store.latest(&r.key).is_none();
+        if missing {
+            Err(Error::KeyNotFound)
+        } else {
+            Ok(())
         }
-        Ok(())
     }
 
     fn run_put(&mut self, r: &pb::PutRequest) -> Result<pb::PutResponse, BackendError> {
@@ -165,7 +174,11 @@ impl<'a> Writing<'a> {
         for op in compare::branch(r, taken) {
             match &op.request {
                 Some(Op::RequestRange(r)) => check_range_revision(self.store, r)?,
-                Some(Op::RequestPut(r)) => self.check_put(r)?,
+                // The other way round than for a plain put: etcd's checkPut.
+                Some(Op::RequestPut(r)) => {
+                    self.check_kept(r)?;
+                    self.check_lease(r)?;
+                }
                 Some(Op::RequestTxn(r)) => self.check_txn(r, path)?,
                 Some(Op::RequestDeleteRange(_)) | None => {}
             }

@@ -105,7 +105,9 @@ impl Hub {
     /// Answers once the hub has delivered everything up to `current`, and only if every watcher of the stream stands
     /// at the end of history then: progress never overtakes events.
     fn request_progress(&mut self, stream: StreamId, current: i64) {
-        if let Some(s) = self.stream_mut(stream) {
+        if let Some(s) = self.stream_mut(stream)
+            && !s.watchers.is_empty()
+        {
             s.progress_at = Some(current);
         }
         self.answer_progress(stream);
