@@ -98,7 +98,7 @@ fn about(args: &Args, servers: Vec<String>) -> About {
         command: command_line(),
         machine: machine(),
         rounds: args.rounds,
-        seconds: args.seconds,
+        seconds: (!args.footprint).then_some(args.seconds),
         keys: args.key_count(),
         value_bytes: args.value_bytes,
     }

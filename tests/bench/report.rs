@@ -20,7 +20,8 @@ pub(crate) struct About {
     pub(crate) command: String,
     pub(crate) machine: String,
     pub(crate) rounds: u32,
-    pub(crate) seconds: f64,
+    /// Measured in each round; `None` when no rate was.
+    pub(crate) seconds: Option<f64>,
     pub(crate) keys: u64,
     pub(crate) value_bytes: usize,
 }
@@ -220,7 +221,7 @@ pub(crate) fn figure(value: f64) -> String {
         value if value >= 9_995.0 => format!("{:.1}k", value / 1000.0),
         value if value >= 99.95 => format!("{value:.0}"),
         value if value >= 9.995 => format!("{value:.1}"),
-        value if value == 0.0 => "0".to_owned(),
+        0.0 => "0".to_owned(),
         value => format!("{value:.2}"),
     }
 }
@@ -235,14 +236,23 @@ pub(crate) fn preamble(about: &About) -> Vec<String> {
             about.servers.join(", ")
         ),
         format!(
-            "{} keys of 36 B loaded, values of {} B; median of {} rounds of {} s, rounds alternate",
-            about.keys, about.value_bytes, about.rounds, about.seconds
+            "{} keys of 36 B loaded, values of {} B",
+            about.keys, about.value_bytes
         ),
+        match about.seconds {
+            Some(seconds) => format!("Medians of {} rounds of {seconds} s each", about.rounds),
+            None => format!("Medians of {} rounds", about.rounds),
+        },
     ];
     if about.servers.len() == 2 {
+        lines.push("LOST: kvorum is behind etcd in this figure".to_owned());
+    }
+    if about.servers.len() == 2 && about.seconds.is_some() {
         lines.push(
-            "Pairs are etcd : kvorum = kvorum/etcd; rate higher is better, all others lower. LOST: \
-             kvorum is behind. CPU and bytes are the server's per operation (watch: per event)"
+            "Rows alternate between the servers. Pairs are etcd : kvorum = kvorum/etcd; higher is \
+             better for the rate, lower for all else. CPU and bytes written are the server's per \
+             operation, for watch per event delivered. RSS is taken at the end of each row, when \
+             the faster server holds more revisions"
                 .to_owned(),
         );
     }

@@ -358,14 +358,13 @@ impl Connection {
         let slot = cursor.slot;
         let assembled = &mut self.streams[slot.index()].assembled;
         let chunk = &self.input[cursor.at..cursor.end];
-        if assembled.is_empty() {
-            if let Some(whole) = message_bytes(chunk)?
-                && whole <= chunk.len()
-            {
-                let span = Span::Input(cursor.at + MESSAGE_HEAD_BYTES..cursor.at + whole);
-                cursor.at += whole;
-                return Ok(Some(Event::Message { slot, span }));
-            }
+        if assembled.is_empty()
+            && let Some(whole) = message_bytes(chunk)?
+            && whole <= chunk.len()
+        {
+            let span = Span::Input(cursor.at + MESSAGE_HEAD_BYTES..cursor.at + whole);
+            cursor.at += whole;
+            return Ok(Some(Event::Message { slot, span }));
         }
         while cursor.at < cursor.end {
             let wanted = message_bytes(assembled)?.unwrap_or(MESSAGE_HEAD_BYTES);
