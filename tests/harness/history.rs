@@ -109,8 +109,9 @@ pub fn check(calls: &[Call], log: &[(i64, Vec<Event>)]) -> Result<(), Violation>
         }
         check_reads(&model, &reads)?;
     }
-    let lost = |(revision, call): (i64, &Call)| {
-        Violation::WriteLost { revision, call: format!("{call:?}") }
+    let lost = |(revision, call): (i64, &Call)| Violation::WriteLost {
+        revision,
+        call: format!("{call:?}"),
     };
     match writes.into_iter().next() {
         Some(write) => Err(lost(write)),
@@ -148,7 +149,10 @@ fn replay(
     let mut next = model.clone();
     let reply = call.request.run(&mut next);
     if next.revision() != revision || written(&next, revision) != events {
-        return Err(Violation::WriteLost { revision, call: format!("{call:?}") });
+        return Err(Violation::WriteLost {
+            revision,
+            call: format!("{call:?}"),
+        });
     }
     if reply.as_ref().ok() != call.reply.as_ref() {
         return Err(wrong(call, revision, &reply));
@@ -188,10 +192,15 @@ fn check_reads(model: &Model, reads: &ByRevision<'_, Vec<&Call>>) -> Result<(), 
 
 /// No answer may name a revision that never was.
 fn beyond(reads: &ByRevision<'_, Vec<&Call>>, last: i64) -> Result<(), Violation> {
-    match reads.range(last + 1..).next().and_then(|(revision, calls)| Some((revision, calls.first()?))) {
-        Some((revision, call)) => {
-            Err(Violation::WriteLost { revision: *revision, call: format!("{call:?}") })
-        }
+    match reads
+        .range(last + 1..)
+        .next()
+        .and_then(|(revision, calls)| Some((revision, calls.first()?)))
+    {
+        Some((revision, call)) => Err(Violation::WriteLost {
+            revision: *revision,
+            call: format!("{call:?}"),
+        }),
         None => Ok(()),
     }
 }
@@ -210,22 +219,43 @@ fn real_time(calls: &[Call]) -> Result<(), Violation> {
         }
         let Some(reply) = &call.reply else { continue };
         let revision = reply.revision();
-        let too_old = if reply.wrote() { revision <= seen } else { revision < seen };
+        let too_old = if reply.wrote() {
+            revision <= seen
+        } else {
+            revision < seen
+        };
         if too_old && !call.request.is_serializable() {
-            return Err(Violation::Stale { revision, seen, call: format!("{call:?}") });
+            return Err(Violation::Stale {
+                revision,
+                seen,
+                call: format!("{call:?}"),
+            });
         }
     }
     Ok(())
 }
 
 fn wrong(call: &Call, revision: i64, model: &Result<Reply, ModelError>) -> Violation {
-    Violation::WrongReply { revision, call: format!("{call:?}"), model: format!("{model:?}") }
+    Violation::WrongReply {
+        revision,
+        call: format!("{call:?}"),
+        model: format!("{model:?}"),
+    }
 }
 
 /// What the model wrote at `revision`, as events.
 fn written(model: &Model, revision: i64) -> Vec<Event> {
-    let all = Selection { interval: Interval::all(), no_put: false, no_delete: false, prev_kv: false };
-    model.events(&all, revision, revision).into_iter().flat_map(|(_, events)| events).collect()
+    let all = Selection {
+        interval: Interval::all(),
+        no_put: false,
+        no_delete: false,
+        prev_kv: false,
+    };
+    model
+        .events(&all, revision, revision)
+        .into_iter()
+        .flat_map(|(_, events)| events)
+        .collect()
 }
 
 impl Request {

@@ -4,7 +4,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use kvorum_proto::etcdserverpb::{WatchCreateRequest, WatchResponse};
 use kvorum_proto::mvccpb::Event;
@@ -85,7 +85,11 @@ impl Received {
     fn batches(&self) -> Vec<Vec<&Event>> {
         let mut batches: Vec<Vec<&Event>> = Vec::new();
         let mut unfinished = false;
-        for response in self.responses.iter().filter(|response| !response.events.is_empty()) {
+        for response in self
+            .responses
+            .iter()
+            .filter(|response| !response.events.is_empty())
+        {
             match batches.last_mut() {
                 Some(batch) if unfinished => batch.extend(&response.events),
                 _ => batches.push(response.events.iter().collect()),
@@ -107,7 +111,11 @@ pub fn check(received: &Received, model: &Model) -> Result<(), Broken> {
     unique(received)?;
     atomic(received)?;
     bookmarkable(received)?;
-    let expected = model.recorded(&selection, received.first_revision(), received.last_revision());
+    let expected = model.recorded(
+        &selection,
+        received.first_revision(),
+        received.last_revision(),
+    );
     resumable(received, &expected)?;
     let matched = reliable(received, &expected)?;
     prev_kv(received, &matched, model.compact_revision())?;
@@ -132,11 +140,12 @@ fn ordered(received: &Received) -> Result<(), Broken> {
     Ok(())
 }
 
+/// One transaction may delete a key, put it and delete it once more, but not do the same twice in a row.
 fn unique(received: &Received) -> Result<(), Broken> {
-    let mut seen = BTreeSet::new();
+    let mut last = BTreeMap::new();
     for event in received.events() {
-        let fresh = seen.insert((revision_of(event), key_of(event), is_put(event)));
-        ensure(fresh, Guarantee::Unique, event)?;
+        let before = last.insert((revision_of(event), key_of(event)), is_put(event));
+        ensure(before != Some(is_put(event)), Guarantee::Unique, event)?;
     }
     Ok(())
 }
@@ -157,12 +166,20 @@ fn bookmarkable(received: &Received) -> Result<(), Broken> {
     let mut delivered = 0;
     for response in &received.responses {
         for event in &response.events {
-            ensure(revision_of(event) > progress, Guarantee::Bookmarkable, event)?;
+            ensure(
+                revision_of(event) > progress,
+                Guarantee::Bookmarkable,
+                event,
+            )?;
             delivered = revision_of(event);
         }
         if is_progress(response) {
             let told = header_revision(response);
-            ensure(told >= progress && told >= delivered, Guarantee::Bookmarkable, response)?;
+            ensure(
+                told >= progress && told >= delivered,
+                Guarantee::Bookmarkable,
+                response,
+            )?;
             progress = told;
         }
     }
@@ -172,9 +189,11 @@ fn bookmarkable(received: &Received) -> Result<(), Broken> {
 fn resumable(received: &Received, expected: &[Recorded]) -> Result<(), Broken> {
     let must = expected.iter().find(|recorded| !recorded.superseded);
     match (received.events().next(), must) {
-        (Some(event), Some(first)) if received.request.start_revision != 0 => {
-            ensure(revision_of(event) <= first.place.0, Guarantee::Resumable, (event, first))
-        }
+        (Some(event), Some(first)) if received.request.start_revision != 0 => ensure(
+            revision_of(event) <= first.place.0,
+            Guarantee::Resumable,
+            (event, first),
+        ),
         _ => Ok(()),
     }
 }
@@ -190,8 +209,12 @@ fn reliable<'a>(
         let same = |recorded: &&Recorded| {
             recorded.event.kv == event.kv && recorded.event.r#type == event.r#type
         };
-        let next = expected.by_ref().find(|recorded| !recorded.superseded || same(recorded));
-        let next = next.filter(same).ok_or_else(|| broken(Guarantee::Reliable, (event, next)))?;
+        let next = expected
+            .by_ref()
+            .find(|recorded| !recorded.superseded || same(recorded));
+        let next = next
+            .filter(same)
+            .ok_or_else(|| broken(Guarantee::Reliable, (event, next)))?;
         matched.push((event, next));
     }
     match expected.find(|recorded| !recorded.superseded) {
@@ -207,7 +230,11 @@ fn prev_kv(
     compact_revision: i64,
 ) -> Result<(), Broken> {
     for (event, recorded) in matched {
-        let before = if recorded.creates { None } else { recorded.before.as_ref() };
+        let before = if recorded.creates {
+            None
+        } else {
+            recorded.before.as_ref()
+        };
         let right = match &event.prev_kv {
             Some(prev_kv) => received.request.prev_kv && Some(prev_kv) == before,
             None => {
@@ -232,11 +259,18 @@ fn is_create(matched: &[(&Event, &Recorded)]) -> Result<(), Broken> {
 }
 
 fn ensure(holds: bool, guarantee: Guarantee, seen: impl std::fmt::Debug) -> Result<(), Broken> {
-    if holds { Ok(()) } else { Err(broken(guarantee, seen)) }
+    if holds {
+        Ok(())
+    } else {
+        Err(broken(guarantee, seen))
+    }
 }
 
 fn broken(guarantee: Guarantee, seen: impl std::fmt::Debug) -> Broken {
-    Broken { guarantee, detail: format!("{seen:?}") }
+    Broken {
+        guarantee,
+        detail: format!("{seen:?}"),
+    }
 }
 
 fn is_put(event: &Event) -> bool {

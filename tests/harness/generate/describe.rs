@@ -19,11 +19,16 @@ impl fmt::Display for Operation {
             Self::Txn(request) => txn(request, "  "),
             Self::Watch(stream, request) => format!("stream {stream}: {}", watch(request)),
             Self::Compact(request) => format!("compact {}", request.revision),
-            Self::LeaseGrant(request) => format!("grant lease {} for {} s", request.id, request.ttl),
+            Self::LeaseGrant(request) => {
+                format!("grant lease {} for {} s", request.id, request.ttl)
+            }
             Self::LeaseRevoke(request) => format!("revoke lease {}", request.id),
             Self::LeaseKeepAlive(request) => format!("keep lease {} alive", request.id),
             Self::LeaseTimeToLive(request) => {
-                Line::new("time to live").number("lease", request.id).flag("keys", request.keys).0
+                Line::new("time to live")
+                    .number("lease", request.id)
+                    .flag("keys", request.keys)
+                    .0
             }
             Self::LeaseLeases => "list leases".to_owned(),
             Self::Alarm(request) => format!("alarm {request:?}"),
@@ -98,14 +103,20 @@ fn put(request: &pb::PutRequest) -> String {
 }
 
 fn delete(request: &pb::DeleteRangeRequest) -> String {
-    Line::new("delete").interval(&request.key, &request.range_end).flag("prev_kv", request.prev_kv).0
+    Line::new("delete")
+        .interval(&request.key, &request.range_end)
+        .flag("prev_kv", request.prev_kv)
+        .0
 }
 
 fn compare(compare: &pb::Compare) -> String {
     const TARGETS: [&str; 5] = ["version", "create", "mod", "value", "lease"];
     const RESULTS: [&str; 4] = ["=", ">", "<", "!="];
     let name = |names: &[&'static str], at: i32| {
-        usize::try_from(at).ok().and_then(|at| names.get(at).copied()).unwrap_or("unknown")
+        usize::try_from(at)
+            .ok()
+            .and_then(|at| names.get(at).copied())
+            .unwrap_or("unknown")
     };
     let operand = match &compare.target_union {
         None => "nothing".to_owned(),
@@ -115,7 +126,9 @@ fn compare(compare: &pb::Compare) -> String {
         Some(TargetUnion::Lease(number)) => format!("lease {number}"),
         Some(TargetUnion::Value(value)) => format!("value {value:?}"),
     };
-    let line = Line::new(name(&TARGETS, compare.target)).interval(&compare.key, &compare.range_end).0;
+    let line = Line::new(name(&TARGETS, compare.target))
+        .interval(&compare.key, &compare.range_end)
+        .0;
     format!("{line} {} {operand}", name(&RESULTS, compare.result))
 }
 

@@ -99,7 +99,13 @@ impl Generator {
             txn_depth: dice.pick(&[1, 2, 3, 4]),
             deletes: dice.pick(&[10, 30, 70]),
         };
-        Self { dice, habits, max_txn_ops, next_lease: 1, values: 0 }
+        Self {
+            dice,
+            habits,
+            max_txn_ops,
+            next_lease: 1,
+            values: 0,
+        }
     }
 
     /// The next operation on a server that should be in the state of `model`.
@@ -107,20 +113,23 @@ impl Generator {
         if model.alarms().next().is_some() && self.dice.one_in(8) {
             return self.disarm(model);
         }
-        self.surroundings().unwrap_or_else(|| match self.dice.below(100) {
-            0..24 => Operation::Put(self.put(model)),
-            24..32 => Operation::DeleteRange(self.delete_range()),
-            32..50 => Operation::Range(self.range(model)),
-            50..68 => {
-                let depth = self.habits.txn_depth;
-                Operation::Txn(self.txn(model, depth, self.max_txn_ops))
-            }
-            68..78 => self.lease(model),
-            78..90 => self.watch(model, streams),
-            90..97 => Operation::Deliver(self.stream()),
-            97 => Operation::HashKv(pb::HashKvRequest { revision: self.revision(model) }),
-            _ => Operation::Pass(self.dice.pick(&[1, 100, 999, 1_000, 2_500, 10_000])),
-        })
+        self.surroundings()
+            .unwrap_or_else(|| match self.dice.below(100) {
+                0..24 => Operation::Put(self.put(model)),
+                24..32 => Operation::DeleteRange(self.delete_range()),
+                32..50 => Operation::Range(self.range(model)),
+                50..68 => {
+                    let depth = self.habits.txn_depth;
+                    Operation::Txn(self.txn(model, depth, self.max_txn_ops))
+                }
+                68..78 => self.lease(model),
+                78..90 => self.watch(model, streams),
+                90..97 => Operation::Deliver(self.stream()),
+                97 => Operation::HashKv(pb::HashKvRequest {
+                    revision: self.revision(model),
+                }),
+                _ => Operation::Pass(self.dice.pick(&[1, 100, 999, 1_000, 2_500, 10_000])),
+            })
     }
 
     /// What happens rarely, and as often as this seed's habits have it.
@@ -155,7 +164,10 @@ impl Generator {
                 3 => model.compact_revision(),
                 _ => model.compact_revision().max(1) + self.dice.up_to(span),
             };
-            Operation::Compact(pb::CompactionRequest { revision, physical: self.dice.one_in(2) })
+            Operation::Compact(pb::CompactionRequest {
+                revision,
+                physical: self.dice.one_in(2),
+            })
         })
     }
 

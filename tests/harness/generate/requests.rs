@@ -17,7 +17,10 @@ pub(super) fn key_space(dice: &mut Dice) -> Vec<Bytes> {
     let mut keys: Vec<Bytes> = (0..count)
         .map(|_| {
             let len = dice.pick(&[1, 2, 2, 3]);
-            (0..len).map(|_| dice.pick(&ALPHABET)).collect::<Vec<u8>>().into()
+            (0..len)
+                .map(|_| dice.pick(&ALPHABET))
+                .collect::<Vec<u8>>()
+                .into()
         })
         .collect();
     keys.sort();
@@ -27,7 +30,11 @@ pub(super) fn key_space(dice: &mut Dice) -> Vec<Bytes> {
 
 impl Generator {
     pub(super) fn key(&mut self) -> Bytes {
-        if self.dice.one_in(150) { Bytes::new() } else { self.dice.pick(&self.habits.keys) }
+        if self.dice.one_in(150) {
+            Bytes::new()
+        } else {
+            self.dice.pick(&self.habits.keys)
+        }
     }
 
     /// Every form of `(key, range_end)`; points more often than the rest.
@@ -78,7 +85,11 @@ impl Generator {
 
     /// A revision for a filter: off most often.
     fn bound(&mut self, model: &Model) -> i64 {
-        if self.dice.one_in(6) { self.dice.up_to(model.revision() + 1) } else { 0 }
+        if self.dice.one_in(6) {
+            self.dice.up_to(model.revision() + 1)
+        } else {
+            0
+        }
     }
 
     pub(super) fn range(&mut self, model: &Model) -> pb::RangeRequest {
@@ -95,7 +106,10 @@ impl Generator {
             revision: self.revision(model),
             sort_order: match self.dice.below(60) {
                 0 => self.dice.pick(&nonsense),
-                roll => [0, 0, 0, 1, 2].get(usize::try_from(roll % 5).unwrap_or(0)).copied().unwrap_or(0),
+                roll => [0, 0, 0, 1, 2]
+                    .get(usize::try_from(roll % 5).unwrap_or(0))
+                    .copied()
+                    .unwrap_or(0),
             },
             sort_target: match self.dice.below(60) {
                 0 => self.dice.pick(&nonsense),
@@ -120,8 +134,16 @@ impl Generator {
         let give_lease = !ignore_lease || self.dice.one_in(6);
         pb::PutRequest {
             key: self.key(),
-            value: if give_value { self.value() } else { Bytes::new() },
-            lease: if give_lease && self.dice.one_in(3) { self.lease_id(model) } else { 0 },
+            value: if give_value {
+                self.value()
+            } else {
+                Bytes::new()
+            },
+            lease: if give_lease && self.dice.one_in(3) {
+                self.lease_id(model)
+            } else {
+                0
+            },
             prev_kv: self.dice.one_in(3),
             ignore_value,
             ignore_lease,
@@ -134,7 +156,11 @@ impl Generator {
         if self.dice.below(100) >= self.habits.deletes {
             range_end = Bytes::new();
         }
-        pb::DeleteRangeRequest { key, range_end, prev_kv: self.dice.one_in(2) }
+        pb::DeleteRangeRequest {
+            key,
+            range_end,
+            prev_kv: self.dice.one_in(2),
+        }
     }
 
     /// A lease that exists, mostly.
@@ -164,8 +190,23 @@ impl Generator {
     fn grant(&mut self, taken: i64) -> pb::LeaseGrantRequest {
         self.next_lease += 1;
         pb::LeaseGrantRequest {
-            ttl: self.dice.pick(&[0, -1, 1, 3, 5, 20, 600, 9_000_000_000, 9_000_000_001, i64::MAX]),
-            id: if self.dice.one_in(10) { taken } else { self.next_lease },
+            ttl: self.dice.pick(&[
+                0,
+                -1,
+                1,
+                3,
+                5,
+                20,
+                600,
+                9_000_000_000,
+                9_000_000_001,
+                i64::MAX,
+            ]),
+            id: if self.dice.one_in(10) {
+                taken
+            } else {
+                self.next_lease
+            },
         }
     }
 
@@ -180,7 +221,11 @@ impl Generator {
     pub(super) fn disarm(&mut self, model: &Model) -> Operation {
         let raised: Vec<_> = model.alarms().collect();
         let (alarm, member_id) = self.dice.pick(&raised);
-        Operation::Alarm(pb::AlarmRequest { action: 2, member_id, alarm })
+        Operation::Alarm(pb::AlarmRequest {
+            action: 2,
+            member_id,
+            alarm,
+        })
     }
 
     pub(super) fn watch(&mut self, model: &Model, streams: &[WatchStream]) -> Operation {
@@ -190,15 +235,31 @@ impl Generator {
         let request = match self.dice.below(20) {
             0..8 if !full => RequestUnion::CreateRequest(self.watcher(model)),
             0..13 => {
-                let some = if ids.is_empty() { 0 } else { self.dice.pick(&ids) };
+                let some = if ids.is_empty() {
+                    0
+                } else {
+                    self.dice.pick(&ids)
+                };
                 let watch_id = if self.dice.one_in(10) { 99 } else { some };
                 RequestUnion::CancelRequest(pb::WatchCancelRequest { watch_id })
             }
             13..18 => RequestUnion::ProgressRequest(pb::WatchProgressRequest {}),
             18 => return Operation::Reconnect(stream),
-            _ => return Operation::Watch(stream, pb::WatchRequest { request_union: None }),
+            _ => {
+                return Operation::Watch(
+                    stream,
+                    pb::WatchRequest {
+                        request_union: None,
+                    },
+                );
+            }
         };
-        Operation::Watch(stream, pb::WatchRequest { request_union: Some(request) })
+        Operation::Watch(
+            stream,
+            pb::WatchRequest {
+                request_union: Some(request),
+            },
+        )
     }
 
     fn watcher(&mut self, model: &Model) -> pb::WatchCreateRequest {

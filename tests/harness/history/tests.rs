@@ -23,7 +23,12 @@ impl Recorder {
             self.log.push((after, written(&self.model, after)));
         }
         let called = self.calls.len() as u64 * 10;
-        self.calls.push(Call { called, returned: called + 5, request, reply });
+        self.calls.push(Call {
+            called,
+            returned: called + 5,
+            request,
+            reply,
+        });
         self.calls.last_mut().expect("just pushed")
     }
 
@@ -33,21 +38,38 @@ impl Recorder {
 }
 
 fn put(key: &str, value: &str) -> Request {
-    Request::Put(pb::PutRequest { key: key.to_owned().into(), value: value.to_owned().into(), ..Default::default() })
+    Request::Put(pb::PutRequest {
+        key: key.to_owned().into(),
+        value: value.to_owned().into(),
+        ..Default::default()
+    })
 }
 
 fn get(key: &str) -> Request {
-    Request::Range(pb::RangeRequest { key: key.to_owned().into(), ..Default::default() })
+    Request::Range(pb::RangeRequest {
+        key: key.to_owned().into(),
+        ..Default::default()
+    })
 }
 
 fn delete(key: &str) -> Request {
-    Request::DeleteRange(pb::DeleteRangeRequest { key: key.to_owned().into(), ..Default::default() })
+    Request::DeleteRange(pb::DeleteRangeRequest {
+        key: key.to_owned().into(),
+        ..Default::default()
+    })
 }
 
 /// Puts of a and b, a read, a delete of a, a read of nothing.
 fn right() -> Recorder {
     let mut recorder = Recorder::default();
-    for request in [put("a", "1"), put("b", "2"), get("a"), delete("a"), get("a"), delete("a")] {
+    for request in [
+        put("a", "1"),
+        put("b", "2"),
+        get("a"),
+        delete("a"),
+        get("a"),
+        delete("a"),
+    ] {
         recorder.call(request);
     }
     recorder
@@ -73,7 +95,10 @@ fn a_write_without_an_answer_may_or_may_not_have_happened() {
 fn an_acknowledged_write_that_is_gone_is_found() {
     let mut recorder = right();
     recorder.log.pop();
-    assert!(matches!(recorder.verdict(), Err(Violation::WriteLost { revision: 4, .. })));
+    assert!(matches!(
+        recorder.verdict(),
+        Err(Violation::WriteLost { revision: 4, .. })
+    ));
 }
 
 #[test]
@@ -97,16 +122,25 @@ fn a_write_done_twice_is_found() {
 fn a_revision_given_out_twice_is_found() {
     let mut recorder = right();
     let again = recorder.calls[1].clone();
-    recorder.calls.push(Call { called: 0, returned: 100, ..again });
+    recorder.calls.push(Call {
+        called: 0,
+        returned: 100,
+        ..again
+    });
     assert_eq!(recorder.verdict(), Err(Violation::RevisionTwice(3)));
 }
 
 #[test]
 fn a_wrong_value_is_found() {
     let mut recorder = right();
-    let Some(Reply::Range(reply)) = &mut recorder.calls[2].reply else { panic!("a read") };
+    let Some(Reply::Range(reply)) = &mut recorder.calls[2].reply else {
+        panic!("a read")
+    };
     reply.kvs[0].value = "9".into();
-    assert!(matches!(recorder.verdict(), Err(Violation::WrongReply { revision: 3, .. })));
+    assert!(matches!(
+        recorder.verdict(),
+        Err(Violation::WrongReply { revision: 3, .. })
+    ));
 }
 
 #[test]
@@ -114,7 +148,14 @@ fn a_stale_read_is_found_unless_it_may_be_stale() {
     let mut recorder = right();
     let stale = recorder.calls[2].reply.clone();
     recorder.calls[4].reply = stale;
-    assert!(matches!(recorder.verdict(), Err(Violation::Stale { revision: 3, seen: 4, .. })));
+    assert!(matches!(
+        recorder.verdict(),
+        Err(Violation::Stale {
+            revision: 3,
+            seen: 4,
+            ..
+        })
+    ));
     if let Request::Range(range) = &mut recorder.calls[4].request {
         range.serializable = true;
     }

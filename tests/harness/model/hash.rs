@@ -53,6 +53,9 @@ impl Model {
             .flat_map(|(key, records)| records.iter().map(move |record| (key, record)))
             .filter(|(key, record)| self.survives(key, record) && record.main <= revision)
             .filter(|(key, record)| {
+                record.main > self.compact_revision || self.is_newest(key, record)
+            })
+            .filter(|(key, record)| {
                 // Below the mark, what a compaction at `revision` would drop does not count, unless it would drop all.
                 let newest = self.at(key, revision);
                 let kept = newest.is_some() && newest == record.kv.as_ref();
@@ -62,6 +65,16 @@ impl Model {
             .collect();
         hashed.sort_by_key(|(_, record)| (record.main, record.sub));
         hashed
+    }
+
+    /// True if nothing supersedes `record` at the compact revision.
+    fn is_newest(&self, key: &[u8], record: &Record) -> bool {
+        let records = self.history.get(key).map_or(&[][..], Vec::as_slice);
+        records
+            .iter()
+            .rev()
+            .find(|other| other.main <= self.compact_revision)
+            == Some(record)
     }
 }
 

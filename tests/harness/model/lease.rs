@@ -105,13 +105,17 @@ impl Model {
         response
     }
 
-    /// Lists the leases by id; etcd lists them by expiry.
+    /// Lists the leases, those that expire first at the front.
     #[must_use]
     pub fn lease_leases(&self) -> LeaseLeasesResponse {
-        let leases = self
-            .leases
-            .keys()
-            .map(|id| LeaseStatus { id: *id })
+        let mut by_expiry: Vec<(i64, i64)> = self
+            .leases()
+            .map(|(id, lease)| (lease.expires_ms, id))
+            .collect();
+        by_expiry.sort_unstable();
+        let leases = by_expiry
+            .into_iter()
+            .map(|(_, id)| LeaseStatus { id })
             .collect();
         LeaseLeasesResponse {
             header: header(self.revision),

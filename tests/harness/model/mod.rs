@@ -143,18 +143,12 @@ impl Model {
             .collect()
     }
 
-    /// True if compaction has left `record` in place: it is the newest of its key at the compact revision and no
-    /// deletion, or it is younger. A deletion exactly at the compact revision stays too.
+    /// True if compaction has left `record` in place: it belongs to the compact revision or a younger one, or it is
+    /// what a read at the compact revision finds. (etcd drops a change of the compact revision that the same
+    /// transaction superseded, so that a watch from there misses it; we do not.)
     fn survives(&self, key: &[u8], record: &Record) -> bool {
-        if record.main > self.compact_revision {
-            return true;
-        }
-        let records = self.history.get(key).map_or(&[][..], Vec::as_slice);
-        let newest = records
-            .iter()
-            .rev()
-            .find(|other| other.main <= self.compact_revision);
-        newest == Some(record) && (record.kv.is_some() || record.main == self.compact_revision)
+        record.main >= self.compact_revision
+            || (record.kv.is_some() && self.at(key, self.compact_revision) == record.kv.as_ref())
     }
 
     /// Appends one change to the running transaction.
@@ -178,17 +172,12 @@ impl Model {
     #[cfg(test)]
     pub(crate) fn forge(&mut self, kv: KeyValue) {
         let records = self.history.entry(kv.key.clone()).or_default();
-        for record in records.iter_mut().filter(|record| record.main == kv.mod_revision) {
+        for record in records
+            .iter_mut()
+            .filter(|record| record.main == kv.mod_revision)
+        {
             record.kv = Some(kv.clone());
         }
-    }
-
-    /// Takes back all that the running transaction has changed.
-    fn roll_back(&mut self) {
-        for records in self.history.values_mut() {
-            records.retain(|record| record.main <= self.revision);
-        }
-        self.pending = 0;
     }
 }
 

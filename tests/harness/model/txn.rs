@@ -7,8 +7,7 @@ use kvorum_proto::etcdserverpb::compare::TargetUnion;
 use kvorum_proto::etcdserverpb::request_op::Request;
 use kvorum_proto::etcdserverpb::response_op::Response;
 use kvorum_proto::etcdserverpb::{
-    Compare, PutRequest, RangeRequest, RequestOp, ResponseHeader, ResponseOp, TxnRequest,
-    TxnResponse,
+    Compare, RangeRequest, RequestOp, ResponseHeader, ResponseOp, TxnRequest, TxnResponse,
 };
 use kvorum_proto::mvccpb::KeyValue;
 
@@ -36,13 +35,7 @@ impl Model {
         }
         let path = self.choose(request);
         self.validate(request, &path)?;
-        let responses = match self.run(request, &path) {
-            Ok(responses) => responses,
-            Err(error) => {
-                self.roll_back();
-                return Err(error);
-            }
-        };
+        let responses = self.run(request, &path)?;
         self.commit();
         Ok(TxnResponse {
             header: header(self.revision),
@@ -83,7 +76,10 @@ impl Model {
         for op in branch(request, path.succeeded) {
             match &op.request {
                 Some(Request::RequestRange(range)) => self.validate_range(range)?,
-                Some(Request::RequestPut(put)) => self.validate_put(put)?,
+                Some(Request::RequestPut(put)) => {
+                    self.require_kept(put)?;
+                    self.require_lease(put.lease)?;
+                }
                 Some(Request::RequestTxn(inner)) => {
                     nested
                         .next()
@@ -105,14 +101,6 @@ impl Model {
         }
     }
 
-    fn validate_put(&self, put: &PutRequest) -> Outcome<()> {
-        let exists = self.at(&put.key, self.revision).is_some();
-        if (put.ignore_value || put.ignore_lease) && !exists {
-            return Err(ModelError::KeyNotFound);
-        }
-        self.require_lease(put.lease)
-    }
-
     fn run(&mut self, request: &TxnRequest, path: &Path) -> Outcome<Vec<ResponseOp>> {
         let mut nested = path.nested.iter();
         let mut responses = Vec::new();
@@ -121,9 +109,7 @@ impl Model {
                 Some(Request::RequestRange(range)) => {
                     Some(Response::ResponseRange(self.range(range)?))
                 }
-                Some(Request::RequestPut(put)) => {
-                    Some(Response::ResponsePut(self.put_in_txn(put)?))
-                }
+                Some(Request::RequestPut(put)) => Some(Response::ResponsePut(self.put_in_txn(put))),
                 Some(Request::RequestDeleteRange(delete)) => {
                     Some(Response::ResponseDeleteRange(self.delete_in_txn(delete)))
                 }

@@ -109,7 +109,8 @@ impl Model {
         let mut recorded = Vec::new();
         for (key, history) in &self.history {
             for (place, record) in history.iter().enumerate() {
-                let due = (from..=to).contains(&record.main) && selection.wants(key, record.kv.is_some());
+                let due =
+                    (from..=to).contains(&record.main) && selection.wants(key, record.kv.is_some());
                 if !due {
                     continue;
                 }
@@ -168,12 +169,23 @@ pub struct Watcher {
 /// The watchers of one client stream.
 #[derive(Clone, Debug, Default)]
 pub struct WatchStream {
+    ended_leave: bool,
     next_id: i64,
     /// By watch id.
     pub watchers: BTreeMap<i64, Watcher>,
 }
 
 impl WatchStream {
+    /// A stream without watchers. `ended_leave` says whether a watcher that compaction has ended leaves at once; in
+    /// etcd it stays until the client cancels, keeps its id and holds back the stream's progress.
+    #[must_use]
+    pub fn new(ended_leave: bool) -> Self {
+        Self {
+            ended_leave,
+            ..Self::default()
+        }
+    }
+
     /// Answers a create request. A watcher exists afterwards unless the answer is also a cancellation.
     pub fn create(&mut self, model: &Model, request: &WatchCreateRequest) -> WatchResponse {
         let mut response = WatchResponse {
@@ -267,6 +279,8 @@ impl WatchStream {
                 });
             }
         }
+        self.watchers
+            .retain(|_, watcher| !(watcher.compacted && self.ended_leave));
         ended
     }
 }

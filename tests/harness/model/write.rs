@@ -18,18 +18,27 @@ impl Model {
         check::put(request)?;
         self.refuse_if_corrupt()?;
         self.refuse_if_no_space()?;
+        // The lease is looked up first; inside a transaction the key is.
         self.require_lease(request.lease)?;
-        let response = self.put_in_txn(request)?;
+        self.require_kept(request)?;
+        let response = self.put_in_txn(request);
         self.commit();
         Ok(response)
     }
 
-    /// A put as part of the running transaction.
-    pub(super) fn put_in_txn(&mut self, request: &PutRequest) -> Outcome<PutResponse> {
-        let previous = self.at(&request.key, self.visible_revision()).cloned();
-        if (request.ignore_value || request.ignore_lease) && previous.is_none() {
+    /// The key whose value or lease a put keeps must exist.
+    pub(super) fn require_kept(&self, request: &PutRequest) -> Outcome<()> {
+        let exists = self.at(&request.key, self.revision).is_some();
+        if (request.ignore_value || request.ignore_lease) && !exists {
             return Err(ModelError::KeyNotFound);
         }
+        Ok(())
+    }
+
+    /// A put as part of the running transaction. Where an open-ended delete of the same transaction has just removed
+    /// the key whose value or lease was to be kept, etcd panics; here there is nothing to keep.
+    pub(super) fn put_in_txn(&mut self, request: &PutRequest) -> PutResponse {
+        let previous = self.at(&request.key, self.visible_revision()).cloned();
         let (value, lease) = match &previous {
             Some(kv) => (
                 if request.ignore_value {
@@ -56,10 +65,10 @@ impl Model {
         };
         self.record(request.key.clone(), Some(kv));
         let prev_kv = if request.prev_kv { previous } else { None };
-        Ok(PutResponse {
+        PutResponse {
             header: header(main),
             prev_kv,
-        })
+        }
     }
 
     /// Answers a delete.

@@ -11,29 +11,58 @@ use crate::harness::model::{Model, Selection};
 fn history() -> Model {
     let mut model = Model::default();
     for key in ["a", "b", "a"] {
-        let put = PutRequest { key: key.into(), value: key.into(), ..PutRequest::default() };
+        let put = PutRequest {
+            key: key.into(),
+            value: key.into(),
+            ..PutRequest::default()
+        };
         model.put(&put).expect("a put");
     }
-    let delete = DeleteRangeRequest { key: "a".into(), ..DeleteRangeRequest::default() };
+    let delete = DeleteRangeRequest {
+        key: "a".into(),
+        ..DeleteRangeRequest::default()
+    };
     model.delete_range(&delete).expect("a delete");
-    model.put(&PutRequest { key: "a".into(), ..PutRequest::default() }).expect("a put");
+    model
+        .put(&PutRequest {
+            key: "a".into(),
+            ..PutRequest::default()
+        })
+        .expect("a put");
     model
 }
 
 /// A right answer: one response per revision, then progress.
 fn received(model: &Model, request: WatchCreateRequest) -> Received {
-    let events = model.events(&Selection::of(&request), request.start_revision, model.revision());
+    let events = model.events(
+        &Selection::of(&request),
+        request.start_revision,
+        model.revision(),
+    );
     let mut responses: Vec<WatchResponse> = events
         .into_iter()
-        .map(|(revision, events)| WatchResponse { events, ..progress(revision) })
+        .map(|(revision, events)| WatchResponse {
+            events,
+            ..progress(revision)
+        })
         .collect();
     responses.push(progress(model.revision()));
-    Received { request, created_revision: model.revision(), responses }
+    Received {
+        request,
+        created_revision: model.revision(),
+        responses,
+    }
 }
 
 fn progress(revision: i64) -> WatchResponse {
-    let header = Some(ResponseHeader { revision, ..ResponseHeader::default() });
-    WatchResponse { header, ..WatchResponse::default() }
+    let header = Some(ResponseHeader {
+        revision,
+        ..ResponseHeader::default()
+    });
+    WatchResponse {
+        header,
+        ..WatchResponse::default()
+    }
 }
 
 fn everything() -> WatchCreateRequest {
@@ -50,18 +79,28 @@ fn verdict(spoil: impl FnOnce(&mut Received)) -> Option<Guarantee> {
     let model = history();
     let mut received = received(&model, everything());
     spoil(&mut received);
-    check(&received, &model).err().map(|broken| broken.guarantee)
+    check(&received, &model)
+        .err()
+        .map(|broken| broken.guarantee)
 }
 
 fn first_pair(response: &mut WatchResponse) -> &mut kvorum_proto::mvccpb::KeyValue {
-    response.events[0].kv.as_mut().expect("every event has a pair")
+    response.events[0]
+        .kv
+        .as_mut()
+        .expect("every event has a pair")
 }
 
 #[test]
 fn a_right_answer_keeps_all_promises() {
     assert_eq!(verdict(|_| ()), None);
     let model = history();
-    let narrow = WatchCreateRequest { key: "a".into(), filters: vec![1], start_revision: 3, ..Default::default() };
+    let narrow = WatchCreateRequest {
+        key: "a".into(),
+        filters: vec![1],
+        start_revision: 3,
+        ..Default::default()
+    };
     check(&received(&model, narrow), &model).expect("all promises kept");
 }
 
@@ -75,7 +114,10 @@ fn an_event_that_was_not_asked_for_breaks_filter() {
 
 #[test]
 fn an_older_event_after_a_newer_one_breaks_ordered() {
-    assert_eq!(verdict(|received| received.responses.swap(0, 1)), Some(Guarantee::Ordered));
+    assert_eq!(
+        verdict(|received| received.responses.swap(0, 1)),
+        Some(Guarantee::Ordered)
+    );
 }
 
 #[test]
@@ -99,19 +141,30 @@ fn a_revision_in_two_responses_breaks_atomic_unless_they_are_fragments() {
         }
     };
     assert_eq!(verdict(split(false)), Some(Guarantee::Atomic));
-    assert_eq!(verdict(split(true)), Some(Guarantee::Reliable), "another promise, as history has it otherwise");
+    assert_eq!(
+        verdict(split(true)),
+        Some(Guarantee::Reliable),
+        "another promise, as history has it otherwise"
+    );
 }
 
 #[test]
 fn a_missing_event_breaks_reliable() {
     let missing = |at: usize| move |received: &mut Received| drop(received.responses.remove(at));
     assert_eq!(verdict(missing(1)), Some(Guarantee::Reliable));
-    assert_eq!(verdict(missing(4)), Some(Guarantee::Reliable), "the last one, which progress has promised");
+    assert_eq!(
+        verdict(missing(4)),
+        Some(Guarantee::Reliable),
+        "the last one, which progress has promised"
+    );
 }
 
 #[test]
 fn a_watch_that_begins_too_late_breaks_resumable() {
-    assert_eq!(verdict(|received| drop(received.responses.remove(0))), Some(Guarantee::Resumable));
+    assert_eq!(
+        verdict(|received| drop(received.responses.remove(0))),
+        Some(Guarantee::Resumable)
+    );
 }
 
 #[test]
@@ -127,10 +180,18 @@ fn a_wrong_or_absent_pair_before_breaks_prev_kv() {
     let absent = |received: &mut Received| received.responses[2].events[0].prev_kv = None;
     assert_eq!(verdict(absent), Some(Guarantee::PrevKv));
     let wrong = |received: &mut Received| {
-        received.responses[2].events[0].prev_kv.as_mut().expect("there").version += 1;
+        received.responses[2].events[0]
+            .prev_kv
+            .as_mut()
+            .expect("there")
+            .version += 1;
     };
     assert_eq!(verdict(wrong), Some(Guarantee::PrevKv));
-    assert_eq!(verdict(|received| received.request.prev_kv = false), Some(Guarantee::PrevKv), "unasked");
+    assert_eq!(
+        verdict(|received| received.request.prev_kv = false),
+        Some(Guarantee::PrevKv),
+        "unasked"
+    );
 }
 
 #[test]
@@ -138,7 +199,12 @@ fn a_compacted_pair_before_may_be_absent() {
     let mut model = history();
     let mut received = received(&model, everything());
     received.responses[2].events[0].prev_kv = None;
-    model.compact(&kvorum_proto::etcdserverpb::CompactionRequest { revision: 5, physical: false }).expect("5 of 6");
+    model
+        .compact(&kvorum_proto::etcdserverpb::CompactionRequest {
+            revision: 5,
+            physical: false,
+        })
+        .expect("5 of 6");
     check(&received, &model).expect("revision 3 can not be read any more");
 }
 
@@ -154,7 +220,12 @@ fn a_creation_that_history_does_not_know_breaks_is_create() {
     for response in &mut received.responses[2..4] {
         response.events[0].prev_kv = None;
     }
-    model.compact(&kvorum_proto::etcdserverpb::CompactionRequest { revision: 5, physical: false }).expect("5 of 6");
+    model
+        .compact(&kvorum_proto::etcdserverpb::CompactionRequest {
+            revision: 5,
+            physical: false,
+        })
+        .expect("5 of 6");
     let broken = check(&received, &model).expect_err("it existed before");
     assert_eq!(broken.guarantee, Guarantee::IsCreate);
 }
