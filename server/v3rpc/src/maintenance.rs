@@ -1,7 +1,7 @@
 //! The Maintenance service: status, alarms, hashes.
 
 use bytes::Bytes;
-use kvorum_member::{Handle, handle};
+use kvorum_member::{self as member, Handle};
 use kvorum_proto::etcdserverpb::{
     AlarmMember, AlarmType, DefragmentRequest, DefragmentResponse, DowngradeInfo, HashKvRequest,
     HashKvResponse, HashRequest, HashResponse, StatusRequest, StatusResponse,
@@ -68,7 +68,7 @@ pub(crate) async fn hash_kv(handle: &Handle, message: Bytes) -> Result<Bytes, St
 }
 
 /// What is wrong with this member, in etcd's words.
-fn errors(status: &handle::Status) -> Vec<String> {
+fn errors(status: &member::Status) -> Vec<String> {
     let no_leader = (status.leader == 0).then(|| "etcdserver: no leader".to_owned());
     no_leader
         .into_iter()
@@ -99,7 +99,7 @@ mod tests {
             member_id: 77,
             alarm: kind.into(),
         };
-        let status = handle::Status {
+        let status = member::Status {
             leader: 0,
             alarms: vec![raised(AlarmType::Nospace), raised(AlarmType::None)],
             ..Default::default()

@@ -11,7 +11,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
-use kvorum_member::handle::{WatchFrame, WatchStream};
+use kvorum_member::{WatchFrame, WatchStream};
 
 use crate::{
     context::IoContext,
