@@ -212,34 +212,54 @@ impl Log {
             .map(|id| Reader::open(&*disk, *id))
             .collect();
         let mut replay = Replay::default();
-        let mut empty = replay.run(readers?)?;
+        let empty = replay.run(readers?)?;
         replay.check_reaches(&*disk, options.must_reach)?;
-
-        let ready = (!empty.is_empty())
-            .then(|| empty.remove(0))
-            .filter(|r| r.len == segment_bytes);
-        let (seed, next_id) = (options.seed, listing.next_id);
-        let ready = ready.map(|r| r.id);
-        let spares = listing.spares;
+        let ready = empty
+            .first()
+            .filter(|r| r.len == segment_bytes)
+            .map(|r| r.id);
+        let (seed, next_id, spares) = (options.seed, listing.next_id, listing.spares);
         let recycler = Recycler::new(disk.clone(), segment_bytes, seed, next_id, spares, ready);
-        let last = match replay.highest.pop() {
+        let torn = replay.torn.take();
+        let entries = std::mem::take(&mut replay.entries);
+        let base = (replay.base.index, replay.base.term);
+        let mut log = Self::resume(disk, recycler, replay)?;
+        log.settle()?;
+        let recovered = RecoveredLog {
+            entries: entries.into(),
+            hard_state: log.hard_state,
+            base,
+            torn,
+            sync_method: log.active.method,
+        };
+        Ok((log, recovered))
+    }
+
+    /// Goes on behind the last frame.
+    fn resume(
+        disk: Arc<dyn Disk>,
+        recycler: Recycler,
+        mut replay: Replay,
+    ) -> Result<Self, StorageError> {
+        let active = match replay.highest.pop() {
             Some((file_id, highest)) => {
                 let id = Reader::open(&*disk, file_id)?.id;
-                Active {
+                let active = Active {
                     end: replay.end,
                     highest,
                     ..Active::open(&*disk, id)?
-                }
+                };
+                active.write_again(replay.last_frame_at)?;
+                active
             }
             None => Active::open(&*disk, recycler.take_first()?)?,
         };
         let (sequence, previous_crc) = replay.last_frame.unwrap_or_default();
-        last.write_again(replay.last_frame_at)?;
-        let mut log = Self {
+        Ok(Self {
             disk,
             recycler,
             buffer: AlignedBuffer::new(),
-            active: last,
+            active,
             older: replay.highest.into(),
             hard_state: replay.hard_state,
             tail: replay.tail,
@@ -247,16 +267,7 @@ impl Log {
             previous_crc,
             settled: false,
             failed: false,
-        };
-        log.settle()?;
-        let recovered = RecoveredLog {
-            entries: replay.entries.into(),
-            hard_state: replay.hard_state,
-            base: (replay.base.index, replay.base.term),
-            torn: replay.torn,
-            sync_method: log.active.method,
-        };
-        Ok((log, recovered))
+        })
     }
 
     /// Writes all groups, in order, and returns when they are durable: one write and one sync for all of them, unless

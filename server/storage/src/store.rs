@@ -23,7 +23,7 @@ use kvorum_core::backend::{BackendError, FlushMark, Record, Records, Restored, S
 use kvorum_core::types::{Index, LeaseId, Revision, Term};
 use redb::{
     Builder, Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable,
-    TableDefinition, TableHandle, WriteTransaction,
+    ReadableTableMetadata, TableDefinition, TableHandle, WriteTransaction,
 };
 
 use crate::disk::{Disk, OpenMode};
@@ -32,7 +32,7 @@ use backend::{DiskBackend, describe_open, describe_storage};
 use codec::RevisionKey;
 
 /// The version that this build writes, and the newest it reads.
-const FORMAT: u64 = 1;
+const FORMAT: u32 = 1;
 
 const FILE: &str = "state.redb";
 /// The file while it is being made: it gets its name only when it is complete.
@@ -42,7 +42,7 @@ const RECORDS: TableDefinition<RevisionKey, &[u8]> = TableDefinition::new("recor
 const LEASES: TableDefinition<i64, &[u8]> = TableDefinition::new("leases");
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 /// What the store knows about itself: format version, applied index, its term.
-const MARKS: TableDefinition<&str, u64> = TableDefinition::new("marks");
+const MARKS: TableDefinition<&str, &[u8]> = TableDefinition::new("marks");
 
 const MARK_FORMAT: &str = "format";
 const MARK_APPLIED: &str = "applied";
@@ -160,7 +160,8 @@ impl StateStore {
     /// Shows every record in revision order, without copying: revision, tombstone, encoded `KeyValue`.
     ///
     /// # Errors
-    /// The disk failed, or a checksum does not match.
+    /// The disk failed, a checksum does not match, or records are missing: damage inside redb's tree can hide some
+    /// that are whole themselves, so their order and number are checked too.
     pub fn scan_all(&self, mut f: impl FnMut(Revision, bool, &[u8])) -> Result<(), StorageError> {
         let txn = self.begin_read()?;
         let table = txn
@@ -169,13 +170,22 @@ impl StateStore {
         let range = table
             .range::<Revision>(..)
             .map_err(|e| self.storage("read", e))?;
+        let (mut seen, mut last) = (0, None);
         for item in range {
             let (key, value) = item.map_err(|e| self.storage("read", e))?;
             let (revision, value) = (key.value(), value.value());
             let (tombstone, kv) = self.open_record(revision, value)?;
+            if last >= Some(revision) {
+                return Err(StorageError::damaged(
+                    &self.path,
+                    "records are out of order",
+                ));
+            }
+            last = Some(revision);
+            seen += 1;
             f(revision, tombstone, kv);
         }
-        Ok(())
+        self.check_count("records", seen, &table)
     }
 
     /// The record at `revision`; see `Records::get`.
@@ -238,13 +248,9 @@ impl StateStore {
         let marks = txn
             .open_table(MARKS)
             .map_err(|e| self.failed("open", e.into()))?;
-        let mark = |name| -> Result<u64, StorageError> {
-            let value = marks.get(name).map_err(|e| self.storage("read", e))?;
-            Ok(value.map_or(0, |v| v.value()))
-        };
         let mut restored = Restored {
-            applied: Index(mark(MARK_APPLIED)?),
-            term: Term(mark(MARK_TERM)?),
+            applied: Index(self.mark(&marks, MARK_APPLIED)?.unwrap_or(0)),
+            term: Term(self.mark(&marks, MARK_TERM)?.unwrap_or(0)),
             ..Restored::default()
         };
         let leases = txn
@@ -267,7 +273,35 @@ impl StateStore {
                 self.open_side(name.as_bytes(), value.value(), || format!("meta {name:?}"))?;
             restored.meta.push((name.to_owned(), bytes));
         }
+        self.check_count("leases", restored.leases.len() as u64, &leases)?;
+        self.check_count("meta entries", restored.meta.len() as u64, &meta)?;
         Ok(restored)
+    }
+
+    fn check_count(
+        &self,
+        what: &str,
+        seen: u64,
+        table: &impl ReadableTableMetadata,
+    ) -> Result<(), StorageError> {
+        let stored = table.len().map_err(|e| self.storage("read", e))?;
+        if seen == stored {
+            return Ok(());
+        }
+        let what = format!("{seen} {what} were found where {stored} are stored");
+        Err(StorageError::damaged(&self.path, what))
+    }
+
+    fn mark(
+        &self,
+        marks: &impl ReadableTable<&'static str, &'static [u8]>,
+        name: &str,
+    ) -> Result<Option<u64>, StorageError> {
+        let value = marks.get(name).map_err(|e| self.storage("read", e))?;
+        let Some(value) = value else { return Ok(None) };
+        let mark = codec::open_mark(name, value.value());
+        mark.map(Some)
+            .ok_or_else(|| self.bad_checksum(&format!("mark {name:?}")))
     }
 
     fn check_format(&self, txn: &ReadTransaction) -> Result<(), StorageError> {
@@ -282,15 +316,15 @@ impl StateStore {
             return Err(foreign());
         }
         let marks = txn.open_table(MARKS).map_err(|_| foreign())?;
-        let format = marks
-            .get(MARK_FORMAT)
-            .map_err(|e| self.storage("read", e))?;
-        match format.map(|f| f.value()) {
+        let format = self
+            .mark(&marks, MARK_FORMAT)?
+            .and_then(|f| u32::try_from(f).ok());
+        match format {
             Some(FORMAT) => Ok(()),
             Some(found) if found > FORMAT => Err(StorageError::Newer {
                 file: self.path.clone(),
-                found: u32::try_from(found).unwrap_or(u32::MAX),
-                known: u32::try_from(FORMAT).unwrap_or(u32::MAX),
+                found,
+                known: FORMAT,
             }),
             _ => Err(foreign()),
         }
@@ -381,12 +415,16 @@ impl StateStore {
         let mut marks = txn
             .open_table(MARKS)
             .map_err(|e| self.failed("open", e.into()))?;
-        let before = marks.insert(MARK_APPLIED, mark.applied.0).map_err(write)?;
-        if let Some(before) = before.map(|b| b.value()).filter(|b| *b > mark.applied.0) {
+        let before = self.mark(&marks, MARK_APPLIED)?.unwrap_or(0);
+        if before > mark.applied.0 {
             let what = format!("applied index {} after {before}", mark.applied);
             return Err(StorageError::Order(what));
         }
-        marks.insert(MARK_TERM, mark.term.0).map_err(write)?;
+        for (name, value) in [(MARK_APPLIED, mark.applied.0), (MARK_TERM, mark.term.0)] {
+            marks
+                .insert(name, codec::seal_mark(name, value).as_slice())
+                .map_err(write)?;
+        }
         Ok(())
     }
 
@@ -479,7 +517,9 @@ fn create(disk: &dyn Disk, options: StoreOptions) -> Result<(), StorageError> {
         .map_err(|e| describe_open(&path, e))?;
     let made = || -> Result<(), redb::Error> {
         let txn = begin_write(&db, Durability::Immediate)?;
-        txn.open_table(MARKS)?.insert(MARK_FORMAT, FORMAT)?;
+        let format = codec::seal_mark(MARK_FORMAT, u64::from(FORMAT));
+        txn.open_table(MARKS)?
+            .insert(MARK_FORMAT, format.as_slice())?;
         txn.open_table(RECORDS)?;
         txn.open_table(LEASES)?;
         txn.open_table(META)?;

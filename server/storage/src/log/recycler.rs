@@ -98,7 +98,10 @@ impl Recycler {
 
     /// The first segment of a new log.
     pub(crate) fn take_first(&self) -> Result<SegmentId, StorageError> {
-        self.make(&mut lock(&self.0.stock), self.0.segment_bytes.min(FIRST_BYTES))
+        self.make(
+            &mut lock(&self.0.stock),
+            self.0.segment_bytes.min(FIRST_BYTES),
+        )
     }
 
     /// Segments are used in the order of their file ids, so one that is ready gives way to the larger, newer one.

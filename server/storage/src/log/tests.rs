@@ -5,6 +5,7 @@ mod damage;
 mod real;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use kvorum_core::log::{Append, Entry, EntryKind, HardState};
@@ -344,4 +345,28 @@ fn files_of_others_in_the_directory_are_left_alone() {
     append_one(&mut log, 1, 10);
     open(&disk.killed()).expect("reopen");
     assert!(disk.exists("state.redb").expect("exists"));
+}
+
+#[test]
+fn another_thread_may_recycle_while_the_log_appends() {
+    let disk = MemDisk::new();
+    let (mut log, _) = open(&disk).expect("open");
+    let recycler = log.recycler();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                recycler.run().expect("recycle");
+            }
+        });
+        for i in 1..=2000 {
+            append_one(&mut log, i, 3000);
+            log.release(i.saturating_sub(10));
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    recycler.run().expect("recycle");
+    let (_, recovered) = open(&disk.killed()).expect("reopen");
+    assert_eq!(recovered.entries.last().map(|e| e.index), Some(2000));
+    assert!((1900..=1991).contains(&recovered.entries[0].index));
 }

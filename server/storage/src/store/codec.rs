@@ -2,8 +2,9 @@
 //!
 //! | table | key | value |
 //! |---|---|---|
-//! | records | `main` with its sign bit flipped, `sub`, both big-endian: bytes sort as revisions do | CRC-32C, tombstone (0 or 1), encoded `KeyValue` |
-//! | leases, meta | the id, the name | CRC-32C, bytes |
+//! | records | `main` (sign bit flipped), `sub`: bytes sort as revisions do | CRC, 0 or 1 for a tombstone, `KeyValue` |
+//! | leases, meta | the id, the name | CRC, bytes |
+//! | marks | the name | CRC, a little-endian u64 |
 //!
 //! The checksums start with the key, so that a value under a wrong key is noticed too.
 
@@ -96,6 +97,18 @@ pub(super) fn open_side<'a>(key: &[u8], value: &'a [u8]) -> Option<&'a [u8]> {
     let (crc, rest) = value.split_at_checked(CRC_LEN)?;
     (u32::from_le_bytes(array4(crc)) == crc32c::crc32c_append(crc32c::crc32c(key), rest))
         .then_some(rest)
+}
+
+pub(super) fn seal_mark(name: &str, mark: u64) -> Vec<u8> {
+    let mut value = Vec::new();
+    seal_side(&mut value, name.as_bytes(), &mark.to_le_bytes());
+    value
+}
+
+/// `None` if the checksum does not match.
+pub(super) fn open_mark(name: &str, value: &[u8]) -> Option<u64> {
+    let bytes = open_side(name.as_bytes(), value)?;
+    Some(u64::from_le_bytes(bytes.try_into().ok()?))
 }
 
 fn set_crc(value: &mut [u8], key: &[u8]) {

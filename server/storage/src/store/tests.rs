@@ -9,6 +9,7 @@ use kvorum_core::types::{Index, LeaseId, Revision, Term};
 use redb::{Builder, TableDefinition};
 
 use super::backend::DiskBackend;
+use super::codec::seal_mark;
 use super::{FILE, FORMAT, MARK_FORMAT, MARKS, NEW_FILE, StateStore, StoreOptions};
 use crate::disk::{Disk, MemDisk, OpenMode, RealDisk};
 use crate::error::StorageError;
@@ -391,14 +392,74 @@ fn a_record_whose_bytes_changed_is_refused_by_every_read() {
         .expect_err("scan of everything");
 }
 
+/// redb itself reads damaged pages as they are, and stops with a panic on some; the shipped binary then aborts.
+#[test]
+fn no_flipped_bit_in_the_state_file_changes_what_a_start_reads() {
+    let disk = MemDisk::new();
+    let (store, _) = open(&disk).expect("open");
+    let side = (1..20)
+        .map(|i| SideChange::LeasePut(LeaseId(i), Bytes::from(vec![1; 50])))
+        .collect();
+    let mark = FlushMark { side, ..mark(77) };
+    store
+        .flush((2..3000).map(|m| record(m, 0, 60)), &mark)
+        .expect("flush");
+    let wanted = all(&store);
+    drop(store);
+    let (store, restored) = open(&disk).expect("reopen");
+    drop(store);
+    let len = disk
+        .dump()
+        .iter()
+        .find(|(n, _)| n == FILE)
+        .expect("file")
+        .1
+        .len() as u64;
+    let mut dice = Dice(1);
+    let (mut refused, mut harmless) = (0, 0);
+    for _ in 0..600 {
+        let (offset, bit) = (dice.below(len.min(400_000)), dice.below(8) as u8);
+        let copy = disk.killed();
+        copy.flip_bit(FILE, offset, bit).expect("flip");
+        let read = std::panic::catch_unwind(|| {
+            let (store, restored) = open(&copy)?;
+            let mut records = Vec::new();
+            store.scan_all(|revision, tombstone, kv| {
+                records.push(Record {
+                    revision,
+                    tombstone,
+                    kv: Bytes::copy_from_slice(kv),
+                });
+            })?;
+            Ok::<_, StorageError>((restored, records))
+        });
+        match read {
+            Ok(Ok((found, records))) => {
+                harmless += 1;
+                let same = (found.applied, found.term) == (restored.applied, restored.term)
+                    && (found.leases, found.meta)
+                        == (restored.leases.clone(), restored.meta.clone())
+                    && records == wanted;
+                assert!(same, "byte {offset} bit {bit} went unnoticed");
+            }
+            Ok(Err(_)) | Err(_) => refused += 1,
+        }
+    }
+    assert!(
+        refused > 100 && harmless > 10,
+        "{refused} refused, {harmless} harmless"
+    );
+}
+
 #[test]
 fn a_newer_format_is_refused_with_what_to_do() {
     let disk = MemDisk::new();
     drop(open(&disk).expect("open"));
     edit(&disk, |txn| {
+        let format = seal_mark(MARK_FORMAT, u64::from(FORMAT) + 3);
         txn.open_table(MARKS)
             .expect("table")
-            .insert(MARK_FORMAT, FORMAT + 3)
+            .insert(MARK_FORMAT, format.as_slice())
             .expect("insert");
     });
     let error = open(&disk).map(|_| ()).expect_err("newer").to_string();
