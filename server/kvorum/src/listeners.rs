@@ -69,7 +69,11 @@ pub(crate) fn bind(settings: &Settings) -> Result<Listeners, BindError> {
         urls.console = Some(ListenUrl { address, ..url }.to_string());
         console = Some(socket);
     }
-    Ok(Listeners { front, console, urls })
+    Ok(Listeners {
+        front,
+        console,
+        urls,
+    })
 }
 
 fn listener(
@@ -78,7 +82,12 @@ fn listener(
     allow_plain: bool,
     scope: Scope,
 ) -> Listener {
-    Listener { socket, tls: tls.map(Arc::clone), allow_plain, scope }
+    Listener {
+        socket,
+        tls: tls.map(Arc::clone),
+        allow_plain,
+        scope,
+    }
 }
 
 fn client_urls(client: ClientAddress, address: SocketAddr) -> impl Iterator<Item = String> {
@@ -101,5 +110,9 @@ fn bind_one(
         let address = socket.local_addr()?;
         Ok((socket, address))
     };
-    bound().map_err(|error| BindError { key, address, error })
+    bound().map_err(|error| BindError {
+        key,
+        address,
+        error,
+    })
 }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kvorum_admin::AdminOptions;
-use kvorum_member::{Handle, Member, MemberOptions};
+use kvorum_member::{Member, MemberOptions, StartError};
 use kvorum_v3rpc::{Front, Options, keep_up, metrics_recorder};
 use sd_notify::NotifyState;
-use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -28,7 +28,8 @@ type Ended = Exit;
 
 /// Runs a member until it is asked to stop or its disk fails.
 pub(crate) fn run(settings: Settings) -> Exit {
-    info!(version = env!("CARGO_PKG_VERSION"), name = settings.name, data_dir = %settings.data_dir.display(), "starting");
+    let data_dir = settings.data_dir.display();
+    info!(version = env!("CARGO_PKG_VERSION"), name = settings.name, %data_dir, "starting");
     process::raise_file_limit();
     serve(settings).unwrap_or_else(|ended| ended)
 }
@@ -52,14 +53,21 @@ fn serve(settings: Settings) -> Result<Exit, Ended> {
     options.max_request_bytes = settings.limits.max_request_bytes;
     options.max_concurrent_streams = settings.limits.max_concurrent_streams;
     options.election_timeout = settings.timing.election_timeout;
-    let handles = (0..settings.io_threads).map(|_| member.handle()).collect();
-    let front = Front::start(front, handles, options).map_err(|error| refuses("a thread", &error))?;
+    let handles: Result<Vec<_>, _> = (0..settings.io_threads).map(|_| member.handle()).collect();
+    let handles = handles.map_err(|error| refuses("an I/O thread", &error))?;
+    let front =
+        Front::start(front, handles, options).map_err(|error| refuses("a thread", &error))?;
     runtime.block_on(async {
         tokio::spawn(keep_up(metrics));
         let signals = Signals::register().map_err(|error| refuses("signal handlers", &error))?;
-        let console = Console::start(console, member.handle(), &settings)?;
-        announce(&urls);
-        wait_and_drain(member, front, console, signals).await
+        let console = Console::start(console, &member, &settings)?;
+        let running = Running {
+            member,
+            front,
+            console,
+            signals,
+        };
+        running.until_stopped(&urls).await
     })
 }
 
@@ -73,7 +81,7 @@ fn start_member(settings: &Settings, urls: &Urls) -> Result<Member, Ended> {
         name: settings.name.clone(),
         client_urls: advertised,
         cluster_token: settings.cluster_token.clone(),
-        quota_backend_bytes: settings.limits.quota_backend_bytes,
+        quota_backend_bytes: settings.limits.quota_backend_bytes.cast_signed(),
         max_txn_ops: settings.limits.max_txn_ops,
         max_request_bytes: settings.limits.max_request_bytes,
         heartbeat_interval: settings.timing.heartbeat_interval,
@@ -81,9 +89,13 @@ fn start_member(settings: &Settings, urls: &Urls) -> Result<Member, Ended> {
         watch_progress_interval: settings.timing.watch_progress_notify_interval,
         ..MemberOptions::default()
     })
-    .map_err(|error| {
-        error!(data_dir = %settings.data_dir.display(), %error, "cannot open the data directory");
-        Exit::BadDataDir
+    .map_err(|error| match error {
+        StartError::System { .. } => refuses("the member", &error),
+        error => {
+            let data_dir = settings.data_dir.display();
+            error!(%data_dir, %error, "cannot open the data directory");
+            Exit::BadDataDir
+        }
     })
 }
 
@@ -99,33 +111,73 @@ fn announce(urls: &Urls) {
     process::notify(&[NotifyState::Ready, NotifyState::Status("serving clients")]);
 }
 
-async fn wait_and_drain(
+/// Everything that runs.
+struct Running {
     member: Member,
     front: Front,
     console: Console,
-    mut signals: Signals,
-) -> Result<Exit, Ended> {
-    tokio::select! {
-        name = signals.next() => info!(signal = name, "stopping"),
-        reason = member.fatal() => {
-            error!(reason, "the disk failed: nothing more is acknowledged, this member ends");
-            return Ok(Exit::DiskFailed);
+    signals: Signals,
+}
+
+/// What ends a wait.
+enum Event {
+    Ready,
+    Signal(&'static str),
+    DiskFailed(String),
+}
+
+impl Running {
+    async fn until_stopped(mut self, urls: &Urls) -> Result<Exit, Ended> {
+        let mut announced = false;
+        let signal = loop {
+            let event = tokio::select! {
+                () = self.member.ready(), if !announced => Event::Ready,
+                name = self.signals.next() => Event::Signal(name),
+                reason = self.member.failed() => Event::DiskFailed(reason),
+            };
+            match event {
+                Event::Ready => announce(urls),
+                Event::Signal(name) => break name,
+                Event::DiskFailed(reason) => {
+                    error!(
+                        reason,
+                        "the disk failed: nothing more is acknowledged, this member ends"
+                    );
+                    return Ok(Exit::DiskFailed);
+                }
+            }
+            announced = true;
+        };
+        info!(signal, "stopping");
+        process::notify(&[
+            NotifyState::Stopping,
+            NotifyState::Status("answering open requests"),
+        ]);
+        self.drain().await;
+        info!("stopped");
+        Ok(Exit::Stopped)
+    }
+
+    /// Answers what is under way, then closes the files. A second signal skips the answers.
+    async fn drain(self) {
+        let Self {
+            member,
+            front,
+            console,
+            mut signals,
+        } = self;
+        front.stop();
+        let drained = async {
+            console.stop().await;
+            // Joining blocks, and the console's handle must go on being served meanwhile.
+            let _ = tokio::task::spawn_blocking(move || front.join()).await;
+        };
+        tokio::select! {
+            () = drained => {}
+            name = signals.next() => warn!(signal = name, "not waiting for open requests"),
         }
+        member.stop();
     }
-    process::notify(&[NotifyState::Stopping, NotifyState::Status("answering open requests")]);
-    front.stop();
-    let drained = async {
-        console.stop().await;
-        // Joining blocks, and the console's handle must go on being served meanwhile.
-        let _ = tokio::task::spawn_blocking(move || front.join()).await;
-    };
-    tokio::select! {
-        () = drained => {}
-        name = signals.next() => warn!(signal = name, "not waiting for open requests"),
-    }
-    member.stop();
-    info!("stopped");
-    Ok(Exit::Stopped)
 }
 
 /// The console's listener and the switch that ends it.
@@ -137,16 +189,22 @@ struct Console {
 impl Console {
     fn start(
         socket: Option<TcpListener>,
-        handle: Handle,
+        member: &Member,
         settings: &Settings,
     ) -> Result<Self, Ended> {
         let (stopping, mut stop) = watch::channel(false);
         let Some(socket) = socket else {
-            return Ok(Self { stopping, served: None });
+            return Ok(Self {
+                stopping,
+                served: None,
+            });
         };
         let socket = tokio::net::TcpListener::from_std(socket)
             .map_err(|error| refuses("the console's socket", &error))?;
-        tokio::task::spawn_local(handle.run());
+        let handle = member
+            .handle()
+            .map_err(|error| refuses("a thread", &error))?;
+        tokio::spawn(handle.run());
         let options = AdminOptions {
             cluster_name: settings.cluster_token.clone(),
             stopping: Some(stop.clone()),
@@ -158,11 +216,17 @@ impl Console {
                 // An error means that the sender is gone, which is a stop too.
                 let _ = stop.wait_for(|stop| *stop).await;
             };
-            if let Err(error) = axum::serve(socket, router).with_graceful_shutdown(stopped).await {
+            if let Err(error) = axum::serve(socket, router)
+                .with_graceful_shutdown(stopped)
+                .await
+            {
                 error!(%error, "the console's listener has failed");
             }
         });
-        Ok(Self { stopping, served: Some(served) })
+        Ok(Self {
+            stopping,
+            served: Some(served),
+        })
     }
 
     async fn stop(self) {
@@ -183,7 +247,10 @@ struct Signals {
 impl Signals {
     fn register() -> io::Result<Self> {
         let interrupt = signal(SignalKind::interrupt())?;
-        Ok(Self { interrupt, terminate: signal(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt,
+            terminate: signal(SignalKind::terminate())?,
+        })
     }
 
     async fn next(&mut self) -> &'static str {
@@ -194,8 +261,8 @@ impl Signals {
     }
 }
 
-fn runtime() -> io::Result<LocalRuntime> {
-    Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
+fn runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
 }
 
 fn refuses(what: &str, error: &dyn std::fmt::Display) -> Exit {

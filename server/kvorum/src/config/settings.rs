@@ -88,6 +88,7 @@ pub(crate) struct Timing {
 
 const SECOND: Duration = Duration::from_secs(1);
 const MIB: u64 = 1 << 20;
+const IO_THREADS_MAX: u64 = 128;
 
 /// Checks everything that was given; all problems are reported, not only the first.
 pub(super) fn check(mut reader: Reader) -> Result<Settings, Vec<Problem>> {
@@ -107,7 +108,7 @@ fn settings(reader: &mut Reader) -> Option<Settings> {
     let limits = limits(reader);
     let timing = timing(reader);
     let io_threads = match reader.is_given(keys::IO_THREADS) {
-        true => reader.count(keys::IO_THREADS, 1, 256),
+        true => reader.count(keys::IO_THREADS, 1, IO_THREADS_MAX),
         false => Some(default_io_threads()),
     };
     let logging = logging::read(reader);
@@ -133,7 +134,7 @@ fn default_io_threads() -> u64 {
     match processors {
         1 => 1,
         2..=4 => 2,
-        more => (more / 2) as u64,
+        more => (more as u64 / 2).min(IO_THREADS_MAX),
     }
 }
 

@@ -102,7 +102,7 @@ fn defaults_are_what_the_help_says() {
     );
     assert!(settings.advertise_client_urls.is_empty());
     assert!(settings.tls.is_none());
-    assert!((1..=256).contains(&settings.io_threads));
+    assert!((1..=128).contains(&settings.io_threads));
 }
 
 #[test]
@@ -237,7 +237,7 @@ fn each_bad_value_earns_its_line() {
             "4294967296",
             "from 1 to 4294967295",
         ),
-        ("io-threads", "0", "must be a whole number from 1 to 256"),
+        ("io-threads", "0", "must be a whole number from 1 to 128"),
         (
             "heartbeat-interval",
             "100",

@@ -35,7 +35,10 @@ pub(crate) struct Files<'a> {
 pub(crate) fn load(files: Files<'_>) -> Result<Arc<ServerConfig>, Refused> {
     let cert = read(keys::CERT_FILE, files.cert)?;
     let key = read(keys::KEY_FILE, files.key)?;
-    let trusted_ca = files.trusted_ca.map(|path| read(keys::TRUSTED_CA_FILE, path)).transpose()?;
+    let trusted_ca = files
+        .trusted_ca
+        .map(|path| read(keys::TRUSTED_CA_FILE, path))
+        .transpose()?;
     if contains(&key, b"BEGIN ENCRYPTED PRIVATE KEY") || contains(&key, b"Proc-Type: 4,ENCRYPTED") {
         let reason = "is encrypted, and nobody is there to type a password: give a plain key in a \
                       file of mode 0600";
@@ -68,24 +71,35 @@ fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, Refused> {
 }
 
 fn refused(key: &'static str, reason: impl ToString) -> Refused {
-    Refused { key, reason: reason.to_string() }
+    Refused {
+        key,
+        reason: reason.to_string(),
+    }
 }
 
 /// What clients would refuse anyway, told to the operator first.
 fn check_leaf(pem: &[u8]) -> Result<(), String> {
     let unreadable = |reason: String| format!("is not a certificate that can be read: {reason}");
     let leaf = Pem::iter_from_buffer(pem)
-        .find(|block| block.as_ref().is_ok_and(|block| block.label == "CERTIFICATE"))
+        .find(|block| {
+            block
+                .as_ref()
+                .is_ok_and(|block| block.label == "CERTIFICATE")
+        })
         .ok_or_else(|| unreadable("no certificate".to_owned()))?
         .map_err(|error| unreadable(error.to_string()))?;
-    let leaf = leaf.parse_x509().map_err(|error| unreadable(error.to_string()))?;
+    let leaf = leaf
+        .parse_x509()
+        .map_err(|error| unreadable(error.to_string()))?;
     check_validity(&leaf)?;
     match leaf.subject_alternative_name() {
         Ok(Some(names)) if !names.value.general_names.is_empty() => {}
         _ => {
-            return Err("has no subject alternative name, so no client accepts it: issue it with \
+            return Err(
+                "has no subject alternative name, so no client accepts it: issue it with \
                         the DNS names and addresses that clients dial"
-                .to_owned());
+                    .to_owned(),
+            );
         }
     }
     match leaf.extended_key_usage() {
@@ -99,14 +113,18 @@ fn check_leaf(pem: &[u8]) -> Result<(), String> {
 fn check_validity(leaf: &X509Certificate<'_>) -> Result<(), String> {
     let now_s = SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
+        .map_or(0, |since| {
+            i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+        });
     let validity = leaf.validity();
     if now_s > validity.not_after.timestamp() {
         return Err(format!("expired on {}: renew it", validity.not_after));
     }
     if now_s < validity.not_before.timestamp() {
         let from = validity.not_before;
-        return Err(format!("is valid only from {from}: check the clock of this machine"));
+        return Err(format!(
+            "is valid only from {from}: check the clock of this machine"
+        ));
     }
     Ok(())
 }
