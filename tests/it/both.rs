@@ -20,27 +20,44 @@ pub(crate) enum Side {
 pub(crate) async fn on_both(name: &str, check: impl AsyncFn(&Rpc, Side)) {
     let dir = TestDir::new(name);
     let member = Options::new(&dir).start();
-    let rpc = Rpc::connect(&member.url()).await.expect("kvorum accepts connections");
+    let rpc = Rpc::connect(&member.url())
+        .await
+        .expect("kvorum accepts connections");
     check(&rpc, Side::Kvorum).await;
     alive(&rpc).await;
     drop(member);
-    let Some(etcd) = etcd_3_6(&dir).await else { return };
-    let rpc = Rpc::connect(&etcd.url()).await.expect("etcd accepts connections");
+    let Some(etcd) = etcd_3_6(&dir).await else {
+        return;
+    };
+    let rpc = Rpc::connect(&etcd.url())
+        .await
+        .expect("etcd accepts connections");
     check(&rpc, Side::Etcd).await;
 }
 
 /// The server still answers, and its store still takes writes.
 async fn alive(rpc: &Rpc) {
-    rpc.call(put("alive", "yes")).await.expect("the server survived and takes a write");
-    let kvs = rpc.call(get("alive")).await.expect("the server survived and reads").kvs;
+    rpc.call(put("alive", "yes"))
+        .await
+        .expect("the server survived and takes a write");
+    let kvs = rpc
+        .call(get("alive"))
+        .await
+        .expect("the server survived and reads")
+        .kvs;
     assert_eq!(kvs.len(), 1);
 }
 
 /// Texts changed between etcd's lines, so only the line of the contract is compared with.
 async fn etcd_3_6(dir: &TestDir) -> Option<Server> {
     let etcd = start_etcd(&reference::etcd()?, dir, &["--unsafe-no-fsync"]);
-    let rpc = Rpc::connect(&etcd.url()).await.expect("etcd accepts connections");
-    let status = rpc.call(pb::StatusRequest {}).await.expect("etcd tells its status");
+    let rpc = Rpc::connect(&etcd.url())
+        .await
+        .expect("etcd accepts connections");
+    let status = rpc
+        .call(pb::StatusRequest {})
+        .await
+        .expect("etcd tells its status");
     status.version.starts_with("3.6.").then_some(etcd)
 }
 
@@ -59,25 +76,39 @@ pub(crate) fn put(key: &str, value: &str) -> pb::PutRequest {
 }
 
 pub(crate) fn get(key: &str) -> pb::RangeRequest {
-    pb::RangeRequest { key: key.to_owned().into(), ..Default::default() }
+    pb::RangeRequest {
+        key: key.to_owned().into(),
+        ..Default::default()
+    }
 }
 
 /// From `key` up to `end`, which is outside.
 pub(crate) fn range(key: &str, end: &str) -> pb::RangeRequest {
-    pb::RangeRequest { range_end: end.to_owned().into(), ..get(key) }
+    pb::RangeRequest {
+        range_end: end.to_owned().into(),
+        ..get(key)
+    }
 }
 
 pub(crate) fn delete(key: &str) -> pb::DeleteRangeRequest {
-    pb::DeleteRangeRequest { key: key.to_owned().into(), ..Default::default() }
+    pb::DeleteRangeRequest {
+        key: key.to_owned().into(),
+        ..Default::default()
+    }
 }
 
 /// A transaction without conditions.
 pub(crate) fn txn(ops: Vec<pb::RequestOp>) -> pb::TxnRequest {
-    pb::TxnRequest { success: ops, ..Default::default() }
+    pb::TxnRequest {
+        success: ops,
+        ..Default::default()
+    }
 }
 
 pub(crate) fn op(request: impl Into<Op>) -> pb::RequestOp {
-    pb::RequestOp { request: Some(request.into().0) }
+    pb::RequestOp {
+        request: Some(request.into().0),
+    }
 }
 
 /// One operation inside a transaction.

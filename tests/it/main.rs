@@ -2,4 +2,18 @@
 
 mod bad_input;
 mod both;
+mod kill_nine;
 mod rpc;
+mod seed;
+mod sync_trace;
+mod watch_fanout;
+
+/// A number from the environment, for runs longer or shorter than usual.
+fn number_from_env(name: &str, usual: u64) -> u64 {
+    match std::env::var(name) {
+        Ok(text) => text
+            .parse()
+            .unwrap_or_else(|_| panic!("{name}={text} is not a number")),
+        Err(_) => usual,
+    }
+}

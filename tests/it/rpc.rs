@@ -7,6 +7,7 @@ use kvorum_proto::etcdserverpb as pb;
 use prost::Message;
 use prost::bytes::{Buf, BufMut, Bytes};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
@@ -59,7 +60,9 @@ impl Rpc {
     pub(crate) async fn connect(url: &str) -> Result<Self, tonic::transport::Error> {
         // A dead server must not hold a test: the connection notices it by itself.
         let endpoint = Endpoint::from_shared(url.to_owned())?.tcp_nodelay(true);
-        Ok(Self { channel: endpoint.connect().await? })
+        Ok(Self {
+            channel: endpoint.connect().await?,
+        })
     }
 
     /// Sends one request, returns its answer.
@@ -79,7 +82,9 @@ impl Rpc {
         A: Message + Default + Send + Sync + 'static,
     {
         let mut grpc = self.grpc();
-        grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+        grpc.ready()
+            .await
+            .map_err(|error| Status::unavailable(error.to_string()))?;
         let mut request = Request::new(request);
         *request.metadata_mut() = metadata;
         let path = PathAndQuery::from_static(path);
@@ -87,14 +92,23 @@ impl Rpc {
     }
 
     /// Opens a stream in both directions.
-    pub(crate) async fn open<Q: Call>(&self) -> Result<Duplex<Q>, Status> {
+    pub(crate) fn open<Q: Call>(&self) -> Duplex<Q> {
         let mut grpc = self.grpc();
-        grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
         let (requests, waiting) = mpsc::channel(1024);
-        let request = Request::new(ReceiverStream::new(waiting));
-        let path = PathAndQuery::from_static(Q::PATH);
-        let answers = grpc.streaming(request, path, Wire::new()).await?.into_inner();
-        Ok(Duplex { requests, answers })
+        // A server may send its headers with the first answer only, which needs a request first.
+        let opening = tokio::spawn(async move {
+            grpc.ready()
+                .await
+                .map_err(|error| Status::unavailable(error.to_string()))?;
+            let request = Request::new(ReceiverStream::new(waiting));
+            let path = PathAndQuery::from_static(Q::PATH);
+            let answers = grpc.streaming(request, path, Wire::new()).await?;
+            Ok(answers.into_inner())
+        });
+        Duplex {
+            requests,
+            answers: Answers::Opening(opening),
+        }
     }
 
     fn grpc(&self) -> tonic::client::Grpc<Channel> {
@@ -107,38 +121,61 @@ impl Rpc {
 /// A stream in both directions.
 pub(crate) struct Duplex<Q: Call> {
     pub(crate) requests: mpsc::Sender<Q>,
-    pub(crate) answers: Streaming<Q::Answer>,
+    answers: Answers<Q::Answer>,
+}
+
+enum Answers<A> {
+    Opening(JoinHandle<Result<Streaming<A>, Status>>),
+    Open(Streaming<A>),
 }
 
 impl<Q: Call> Duplex<Q> {
     pub(crate) async fn send(&self, request: Q) {
-        self.requests.send(request).await.expect("the stream is open");
+        self.requests
+            .send(request)
+            .await
+            .expect("the stream is open");
     }
 
     /// The next answer; an error if the server ended the stream.
     pub(crate) async fn next(&mut self) -> Result<Q::Answer, Status> {
-        let answer = self.answers.message().await?;
+        if let Answers::Opening(opening) = &mut self.answers {
+            let opened = opening
+                .await
+                .map_err(|error| Status::internal(error.to_string()))?;
+            self.answers = Answers::Open(opened?);
+        }
+        let Answers::Open(answers) = &mut self.answers else {
+            unreachable!("opened above")
+        };
+        let answer = answers.message().await?;
         answer.ok_or_else(|| Status::aborted("the server ended the stream"))
     }
 }
 
 impl Duplex<pb::WatchRequest> {
     pub(crate) async fn create(&self, create: pb::WatchCreateRequest) {
-        self.union(pb::watch_request::RequestUnion::CreateRequest(create)).await;
+        self.union(pb::watch_request::RequestUnion::CreateRequest(create))
+            .await;
     }
 
     pub(crate) async fn cancel(&self, watch_id: i64) {
         let cancel = pb::WatchCancelRequest { watch_id };
-        self.union(pb::watch_request::RequestUnion::CancelRequest(cancel)).await;
+        self.union(pb::watch_request::RequestUnion::CancelRequest(cancel))
+            .await;
     }
 
     pub(crate) async fn progress(&self) {
         let progress = pb::WatchProgressRequest {};
-        self.union(pb::watch_request::RequestUnion::ProgressRequest(progress)).await;
+        self.union(pb::watch_request::RequestUnion::ProgressRequest(progress))
+            .await;
     }
 
     async fn union(&self, union: pb::watch_request::RequestUnion) {
-        self.send(pb::WatchRequest { request_union: Some(union) }).await;
+        self.send(pb::WatchRequest {
+            request_union: Some(union),
+        })
+        .await;
     }
 }
 
@@ -203,7 +240,8 @@ impl<Q: Message, A> Encoder for Wire<Q, A> {
     type Error = Status;
 
     fn encode(&mut self, item: Q, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        item.encode(buffer).map_err(|error| Status::internal(error.to_string()))
+        item.encode(buffer)
+            .map_err(|error| Status::internal(error.to_string()))
     }
 }
 
@@ -212,6 +250,8 @@ impl<Q, A: Message + Default> Decoder for Wire<Q, A> {
     type Error = Status;
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<A>, Status> {
-        A::decode(buffer).map(Some).map_err(|error| Status::internal(error.to_string()))
+        A::decode(buffer)
+            .map(Some)
+            .map_err(|error| Status::internal(error.to_string()))
     }
 }

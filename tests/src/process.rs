@@ -68,7 +68,11 @@ impl Drop for TestDir {
 pub fn build_dir() -> PathBuf {
     let program = std::env::current_exe().expect("the program's own path is known");
     let dir = program.parent().expect("a program lies in a folder");
-    let dir = if dir.ends_with("deps") { dir.parent().expect("deps has a parent") } else { dir };
+    let dir = if dir.ends_with("deps") {
+        dir.parent().expect("deps has a parent")
+    } else {
+        dir
+    };
     dir.to_path_buf()
 }
 
@@ -83,7 +87,10 @@ pub fn kvorum_bin() -> PathBuf {
     }
     let path = build_dir().join("kvorum");
     let shown = path.display();
-    assert!(path.exists(), "{shown} is missing; run `cargo build --release -p kvorum` first");
+    assert!(
+        path.exists(),
+        "{shown} is missing; run `cargo build --release -p kvorum` first"
+    );
     path
 }
 
@@ -91,7 +98,9 @@ pub fn kvorum_bin() -> PathBuf {
 #[must_use]
 pub fn find_program(name: &str) -> Option<PathBuf> {
     let paths = std::env::var_os("PATH")?;
-    std::env::split_paths(&paths).map(|dir| dir.join(name)).find(|path| path.is_file())
+    std::env::split_paths(&paths)
+        .map(|dir| dir.join(name))
+        .find(|path| path.is_file())
 }
 
 /// A port that was free a moment ago, for servers that cannot be asked to choose one.
@@ -101,7 +110,10 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
 #[must_use]
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
-    listener.local_addr().expect("a bound socket has an address").port()
+    listener
+        .local_addr()
+        .expect("a bound socket has an address")
+        .port()
 }
 
 /// How to start a kvorum member.
@@ -122,7 +134,12 @@ impl Options {
     #[must_use]
     pub fn new(dir: &TestDir) -> Self {
         let data_dir = dir.path().join("member");
-        Self { data_dir, wrapper: Vec::new(), flags: Vec::new(), client_port: 0 }
+        Self {
+            data_dir,
+            wrapper: Vec::new(),
+            flags: Vec::new(),
+            client_port: 0,
+        }
     }
 
     /// Adds one flag.
@@ -163,7 +180,10 @@ impl Options {
         let mut server = Server::spawn(self.command(), "kvorum");
         let line = server.wait_ready();
         let ready: Value = serde_json::from_str(&line).expect("every log line is JSON");
-        let url = ready["client_urls"][0].as_str().unwrap_or_default().to_owned();
+        let url = ready["client_urls"][0]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         let port = url.rsplit(':').next().and_then(|port| port.parse().ok());
         server.client_port = port.unwrap_or_else(|| panic!("no client URL in {line}"));
         server.ready = ready;
@@ -195,8 +215,18 @@ pub fn start_etcd(binary: &Path, dir: &TestDir, flags: &[&str]) -> Server {
     command
         .args(["--name", "default", "--data-dir"])
         .arg(dir.path().join("etcd"))
-        .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
-        .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+        .args([
+            "--listen-client-urls",
+            &client,
+            "--advertise-client-urls",
+            &client,
+        ])
+        .args([
+            "--listen-peer-urls",
+            &peer,
+            "--initial-advertise-peer-urls",
+            &peer,
+        ])
         .args(["--initial-cluster", &format!("default={peer}")])
         .args(flags);
     let mut server = Server::spawn(command, "etcd");
@@ -226,7 +256,9 @@ impl Log {
     fn read(&self, pipe: PipeReader) {
         for line in BufReader::new(pipe).split(b'\n') {
             let Ok(line) = line else { break };
-            self.lock().lines.push(String::from_utf8_lossy(&line).into_owned());
+            self.lock()
+                .lines
+                .push(String::from_utf8_lossy(&line).into_owned());
             self.changed.notify_all();
         }
         self.lock().closed = true;
@@ -251,17 +283,26 @@ impl Server {
         let second = writer.try_clone().expect("a pipe can be duplicated");
         for (variable, _) in std::env::vars_os() {
             let shown = variable.to_string_lossy();
-            if shown.starts_with("ETCD") || (shown.starts_with("KVORUM_") && shown != "KVORUM_LOG") {
+            if shown.starts_with("ETCD") || (shown.starts_with("KVORUM_") && shown != "KVORUM_LOG")
+            {
                 command.env_remove(&variable);
             }
         }
         command.stdin(Stdio::null()).stdout(writer).stderr(second);
-        let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
         drop(command); // Its ends of the pipe must close, or the log never ends.
         let log = Arc::new(Log::default());
         let reading = Arc::clone(&log);
         thread::spawn(move || reading.read(reader));
-        Self { child, log, name, client_port: 0, ready: Value::Null }
+        Self {
+            child,
+            log,
+            name,
+            client_port: 0,
+            ready: Value::Null,
+        }
     }
 
     fn wait_ready(&self) -> String {
@@ -283,7 +324,11 @@ impl Server {
             seen = state.lines.len();
             let left = deadline.saturating_duration_since(Instant::now());
             if state.closed || left.is_zero() {
-                let why = if state.closed { "ended" } else { "did not print the line" };
+                let why = if state.closed {
+                    "ended"
+                } else {
+                    "did not print the line"
+                };
                 panic!("{} {why}; its log:\n{}", self.name, state.lines.join("\n"));
             }
             state = self
@@ -325,11 +370,26 @@ impl Server {
         self.log.lock().lines.join("\n")
     }
 
+    /// Processes that a wrapper such as strace runs; without a wrapper there are none.
+    fn wrapped(&self) -> Vec<String> {
+        let pid = self.pid();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        children
+            .unwrap_or_default()
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect()
+    }
+
     /// `kill -9`, and waits until the process is gone.
     ///
     /// # Panics
     /// If it cannot be waited for.
     pub fn kill(&mut self) {
+        // A killed tracer would let its server run on.
+        for pid in self.wrapped() {
+            let _ = Command::new("kill").args(["-KILL", &pid]).status();
+        }
         // Already gone is as good.
         let _ = self.child.kill();
         self.child.wait().expect("an own child can be waited for");
@@ -340,9 +400,13 @@ impl Server {
     /// # Panics
     /// If it does not end within a minute.
     pub fn terminate(&mut self) -> ExitStatus {
-        let pid = self.pid().to_string();
+        let own = self.pid().to_string();
+        let pid = self.wrapped().into_iter().next().unwrap_or(own);
         let sent = Command::new("kill").args(["-TERM", &pid]).status();
-        assert!(sent.is_ok_and(|status| status.success()), "cannot signal {pid}");
+        assert!(
+            sent.is_ok_and(|status| status.success()),
+            "cannot signal {pid}"
+        );
         self.wait_exit()
     }
 
@@ -355,7 +419,12 @@ impl Server {
         let mut state = self.log.lock();
         while !state.closed {
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "{} still runs:\n{}", self.name, state.lines.join("\n"));
+            assert!(
+                !left.is_zero(),
+                "{} still runs:\n{}",
+                self.name,
+                state.lines.join("\n")
+            );
             state = self
                 .log
                 .changed

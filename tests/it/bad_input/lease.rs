@@ -39,7 +39,9 @@ async fn a_ttl_over_9_000_000_000_is_refused() {
         for ttl in [9_000_000_001, i64::MAX] {
             refused(rpc.call(grant(ttl, 0)).await, Code::OutOfRange, text);
         }
-        rpc.call(grant(9_000_000_000, 0)).await.expect("the limit itself is fine");
+        rpc.call(grant(9_000_000_000, 0))
+            .await
+            .expect("the limit itself is fine");
     })
     .await;
 }
@@ -48,7 +50,10 @@ async fn a_ttl_over_9_000_000_000_is_refused() {
 async fn a_ttl_of_nothing_is_raised_to_the_least() {
     on_both("lease-ttl-small", async |rpc, _| {
         for ttl in [0, -1, i64::MIN, 1] {
-            let answer = rpc.call(grant(ttl, 0)).await.expect("a small TTL is raised");
+            let answer = rpc
+                .call(grant(ttl, 0))
+                .await
+                .expect("a small TTL is raised");
             assert_eq!(answer.ttl, 2, "asked for {ttl}");
         }
     })
@@ -59,7 +64,11 @@ async fn a_ttl_of_nothing_is_raised_to_the_least() {
 async fn revoking_an_unknown_lease_is_refused() {
     on_both("lease-revoke", async |rpc, _| {
         for id in [1, 0, -1, i64::MIN, i64::MAX] {
-            refused(rpc.call(pb::LeaseRevokeRequest { id }).await, Code::NotFound, NOT_FOUND);
+            refused(
+                rpc.call(pb::LeaseRevokeRequest { id }).await,
+                Code::NotFound,
+                NOT_FOUND,
+            );
         }
     })
     .await;
@@ -81,7 +90,7 @@ async fn an_unknown_lease_has_ttl_minus_1() {
 #[tokio::test]
 async fn keeping_an_unknown_lease_alive_answers_ttl_0() {
     on_both("lease-keepalive", async |rpc, _| {
-        let mut stream = rpc.open::<pb::LeaseKeepAliveRequest>().await.expect("stream");
+        let mut stream = rpc.open::<pb::LeaseKeepAliveRequest>();
         for id in [7, 0, -1] {
             stream.send(pb::LeaseKeepAliveRequest { id }).await;
             let answer = stream.next().await.expect("an unknown lease is no error");

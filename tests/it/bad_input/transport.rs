@@ -15,10 +15,19 @@ const PUT: &str = pb::PutRequest::PATH;
 #[tokio::test]
 async fn an_unknown_method_or_service_is_unimplemented() {
     on_both("unknown-method", async |rpc, _| {
-        for path in ["/etcdserverpb.KV/Steal", "/etcdserverpb.Nothing/Range", "/x/y"] {
-            let answer: Result<Raw, _> =
-                rpc.call_with(path, Raw::default(), MetadataMap::new()).await;
-            assert_eq!(answer.expect_err("no such method").code(), Code::Unimplemented, "{path}");
+        for path in [
+            "/etcdserverpb.KV/Steal",
+            "/etcdserverpb.Nothing/Range",
+            "/x/y",
+        ] {
+            let answer: Result<Raw, _> = rpc
+                .call_with(path, Raw::default(), MetadataMap::new())
+                .await;
+            assert_eq!(
+                answer.expect_err("no such method").code(),
+                Code::Unimplemented,
+                "{path}"
+            );
         }
     })
     .await;
@@ -28,17 +37,21 @@ async fn an_unknown_method_or_service_is_unimplemented() {
 async fn bytes_that_are_no_message_are_refused() {
     on_both("malformed", async |rpc, side| {
         let broken: [&[u8]; 4] = [
-            b"\x0a\xff\xff\xff\xff\x0f", // a key of 4 GiB
-            b"\x0a\x05ab",               // a key that ends too early
+            b"\x0a\xff\xff\xff\xff\x0f",                     // a key of 4 GiB
+            b"\x0a\x05ab",                                   // a key that ends too early
             b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", // no field number
-            b"\x08\x01",                 // a key of the wrong type
+            b"\x08\x01",                                     // a key of the wrong type
         ];
         for bytes in broken {
             let raw = Raw(bytes.into());
             let answer: Result<pb::PutResponse, _> =
                 rpc.call_with(PUT, raw, MetadataMap::new()).await;
             let status = answer.expect_err("not a PutRequest");
-            assert_eq!(status.code(), Code::Internal, "{side:?} {bytes:?}: {status:?}");
+            assert_eq!(
+                status.code(),
+                Code::Internal,
+                "{side:?} {bytes:?}: {status:?}"
+            );
         }
         assert_eq!(rpc.call(get("ab")).await.expect("range").count, 0);
     })
@@ -94,7 +107,9 @@ async fn a_token_of_one_mebibyte_does_not_hurt() {
         metadata.insert("token", "x".repeat(1 << 20).parse().expect("ASCII"));
         // Whether it is refused is the transport's choice; that the server lives is checked afterwards.
         let _: Result<pb::PutResponse, _> = rpc.call_with(PUT, put("k", "v"), metadata).await;
-        rpc.call(put("k", "v")).await.expect("the connection or the next one works");
+        rpc.call(put("k", "v"))
+            .await
+            .expect("the connection or the next one works");
     })
     .await;
 }

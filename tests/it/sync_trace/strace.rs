@@ -1,0 +1,157 @@
+//! Reads what `strace -f -yy -xx` prints.
+
+use std::collections::HashMap;
+
+/// One finished system call.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Call {
+    /// `fdatasync`, `sendto`, …
+    pub(super) name: String,
+    /// What the descriptor stands for: a path, or both ends of a connection.
+    pub(super) file: String,
+    /// The bytes that were read or written, as far as the result says that they were.
+    pub(super) bytes: Vec<u8>,
+    /// Places in the trace: the call began and had ended.
+    pub(super) began: usize,
+    pub(super) ended: usize,
+    /// What it returned.
+    pub(super) result: i64,
+}
+
+/// All calls of the trace, in the order in which they ended.
+pub(super) fn parse(trace: &str) -> Vec<Call> {
+    let mut calls = Vec::new();
+    // A thread has at most one call under way; strace splits it when another thread comes between.
+    let mut open: HashMap<&str, (usize, String)> = HashMap::new();
+    for (place, line) in trace.lines().enumerate() {
+        let Some((thread, text)) = line.trim_start().split_once(char::is_whitespace) else {
+            continue;
+        };
+        let text = text.trim_start();
+        if let Some(first) = text.strip_suffix("<unfinished ...>") {
+            open.insert(thread, (place, first.trim_end().to_owned()));
+        } else if text.starts_with("<... ") {
+            let Some((began, first)) = open.remove(thread) else {
+                continue;
+            };
+            let rest = text.split_once("resumed>").map_or("", |(_, rest)| rest);
+            calls.extend(call(&format!("{first}{rest}"), began, place));
+        } else {
+            calls.extend(call(text, place, place));
+        }
+    }
+    calls
+}
+
+/// Reads `name(descriptor<what it is>, arguments) = result`.
+fn call(text: &str, began: usize, ended: usize) -> Option<Call> {
+    let (name, rest) = text.split_once('(')?;
+    let (arguments, result) = rest.rsplit_once(" = ")?;
+    let arguments = arguments.trim_end();
+    let result: i64 = result.split_whitespace().next()?.parse().ok()?;
+    let (descriptor, data) = match arguments.split_once(">,") {
+        Some(parts) => parts,
+        None => (arguments, ""),
+    };
+    let file = descriptor
+        .split_once('<')
+        .map_or("", |(_, file)| file)
+        .trim_end_matches([')', '>']);
+    let mut bytes = Vec::new();
+    // Every other piece between quotes is a string: the first argument has none of its own.
+    for piece in data.split('"').skip(1).step_by(2) {
+        bytes.extend(unescape(piece));
+    }
+    bytes.truncate(usize::try_from(result).unwrap_or(0));
+    let file = String::from_utf8_lossy(&unescape(file)).into_owned();
+    Some(Call {
+        name: name.to_owned(),
+        file,
+        bytes,
+        began,
+        ended,
+        result,
+    })
+}
+
+/// Turns `\x6b\x65\x79` into bytes and leaves anything else as it is.
+fn unescape(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len() / 4);
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let digits = tail.strip_prefix(b"x").and_then(|tail| tail.get(..2));
+        let digits = digits.and_then(|digits| std::str::from_utf8(digits).ok());
+        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match (first, byte) {
+            (b'\\', Some(byte)) => {
+                bytes.push(byte);
+                rest = &tail[3..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_to_a_file_is_read() {
+        let calls = parse(r#"12 pwrite64(7</data/log/1>, "\x6b\x31", 2, 4096) = 2"#);
+        assert_eq!(calls.len(), 1);
+        assert_eq!(
+            (calls[0].name.as_str(), calls[0].file.as_str()),
+            ("pwrite64", "/data/log/1")
+        );
+        assert_eq!(
+            (calls[0].bytes.as_slice(), calls[0].result),
+            (&b"k1"[..], 2)
+        );
+    }
+
+    #[test]
+    fn a_vectored_write_to_a_connection_is_read_whole() {
+        let line = concat!(
+            r#"12    writev(9<TCP:[127.0.0.1:1->127.0.0.1:2]>, "#,
+            r#"[{iov_base="\x61\x62", iov_len=2}, {iov_base="\x63", iov_len=1}], 2) = 3"#,
+        );
+        let calls = parse(line);
+        assert_eq!(calls[0].file, "TCP:[127.0.0.1:1->127.0.0.1:2]");
+        assert_eq!(calls[0].bytes, b"abc");
+    }
+
+    #[test]
+    fn a_call_that_was_interrupted_spans_its_lines() {
+        let trace = "12 fdatasync(7</log/1> <unfinished ...>\n\
+                     13 write(8</other>, \"\\x61\", 1) = 1\n\
+                     12 <... fdatasync resumed>)          = 0\n\
+                     12 read(9<pipe:[5]>, <unfinished ...>\n\
+                     13 <... write resumed>) = 1\n\
+                     12 <... read resumed>\"\\x62\", 8) = 1\n";
+        let calls = parse(trace);
+        let places: Vec<_> = calls
+            .iter()
+            .map(|call| (call.name.as_str(), call.began, call.ended))
+            .collect();
+        assert_eq!(
+            places,
+            [("write", 1, 1), ("fdatasync", 0, 2), ("read", 3, 5)]
+        );
+        assert_eq!(calls[1].file, "/log/1");
+        assert_eq!(calls[2].bytes, b"b");
+    }
+
+    #[test]
+    fn bytes_beyond_the_result_do_not_count_and_failed_calls_moved_none() {
+        assert_eq!(parse(r#"1 write(7</f>, "\x61\x62", 2) = 1"#)[0].bytes, b"a");
+        let failed =
+            parse(r#"1 write(7</f>, "\x61", 1) = -1 EAGAIN (Resource temporarily unavailable)"#);
+        assert_eq!((failed[0].bytes.len(), failed[0].result), (0, -1));
+        assert_eq!(parse("1 +++ exited with 0 +++"), []);
+    }
+}
