@@ -61,7 +61,7 @@ impl Hub {
                 id,
                 wanted,
                 next,
-                first: next,
+                first: r.start_revision,
                 fragment: r.fragment,
                 progress_notify: r.progress_notify,
                 quiet: false,
@@ -123,7 +123,7 @@ impl Hub {
         }
         s.progress_at = None;
         let keys: Vec<_> = s.watchers.values().copied().collect();
-        if !keys.is_empty() && keys.into_iter().all(|k| self.is_synced(k)) {
+        if !keys.is_empty() && keys.into_iter().all(|k| self.stands_at_end(k)) {
             self.tell(
                 stream,
                 &Told {

@@ -11,7 +11,7 @@ use super::history::History;
 use super::stream::{Frame, Stream, StreamId};
 use crate::backend::{BackendError, Record};
 use crate::mvcc::Event;
-use crate::mvcc::encoding::key_of;
+use crate::mvcc::encoding::{key_of, numbers_of};
 use crate::types::{ClusterId, MemberId, Term, WatchId};
 
 /// What every response header says beside the revision.
@@ -49,7 +49,7 @@ pub(super) struct Watcher {
     pub(super) wanted: Wanted,
     /// It has everything before this main revision.
     pub(super) next: i64,
-    /// It was asked to begin here.
+    /// It was asked to begin here; 0 for "now".
     pub(super) first: i64,
     pub(super) fragment: bool,
     pub(super) progress_notify: bool,
@@ -164,8 +164,10 @@ impl Hub {
         self.streams.get_mut(&stream)
     }
 
-    pub(super) fn is_synced(&self, key: WatcherKey) -> bool {
-        self.watchers.get(&key).is_some_and(|w| w.synced)
+    /// True if the watcher has everything there is, and was not asked to begin later than that.
+    pub(super) fn stands_at_end(&self, key: WatcherKey) -> bool {
+        let watcher = self.watchers.get(&key);
+        watcher.is_some_and(|w| w.synced && w.first <= self.revision)
     }
 
     pub(super) fn tell(&mut self, stream: StreamId, told: &Told) {
@@ -429,10 +431,9 @@ impl Hub {
                 continue;
             }
             let main = r.revision.main;
-            let prev = if w.wanted.prev_kv {
-                history.pair_at(k, main - 1)?
-            } else {
-                None
+            let prev = match w.wanted.prev_kv && has_before(r) {
+                true => history.pair_at(k, main - 1)?,
+                false => None,
             };
             body.push(main, r.tombstone, &r.kv, prev.as_deref());
         }
@@ -517,4 +518,10 @@ fn live_body(
         body.push(r.revision.main, r.tombstone, &r.kv, prev.as_deref());
     }
     Ok(body)
+}
+
+/// A put that begins a generation has nothing before it, whatever the revision before showed: its transaction may
+/// have deleted the key first.
+fn has_before(r: &Record) -> bool {
+    r.tombstone || numbers_of(&r.kv).is_some_and(|n| n.create_revision != r.revision.main)
 }
