@@ -83,3 +83,47 @@ pub(crate) async fn accept(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Scope;
+
+    #[test]
+    fn connections_are_dealt_in_turn() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let door = Arc::new(Door {
+            tls: None,
+            allow_plain: true,
+            scope: Scope::Client,
+        });
+        let (threads, mut hands): (Vec<_>, Vec<_>) =
+            (0..2).map(|_| mpsc::unbounded_channel()).unzip();
+        let mut dealer = Dealer::new(threads);
+        for _ in 0..4 {
+            let socket = TcpStream::connect(address).expect("listening");
+            dealer.deal(Accepted {
+                socket,
+                door: Arc::clone(&door),
+            });
+        }
+        for hand in &mut hands {
+            let mut dealt = 0;
+            while hand.try_recv().is_ok() {
+                dealt += 1;
+            }
+            assert_eq!(dealt, 2);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stop_reaches_everybody_also_those_who_ask_later() {
+        let (raise, stop) = Stop::new();
+        let mut early = stop.clone();
+        let waiting = tokio::spawn(async move { early.wait().await });
+        raise.send_replace(true);
+        waiting.await.expect("no panic");
+        stop.clone().wait().await;
+    }
+}

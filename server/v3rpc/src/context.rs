@@ -48,7 +48,7 @@ impl IoContext {
         stream: bool,
     ) -> Result<Metadata<'a>, Status> {
         if !self.capable.get() {
-            if !self.handle.status().capable {
+            if !self.handle.is_capable() {
                 return Err(Error::NotCapable.into());
             }
             self.capable.set(true);
@@ -62,6 +62,6 @@ impl IoContext {
     }
 
     pub(crate) fn has_leader(&self) -> bool {
-        self.handle.status().leader != 0
+        self.handle.leader() != 0
     }
 }

@@ -204,7 +204,7 @@ impl HttpEndpoints {
     }
 
     fn version(&self) -> Response<Bytes> {
-        let (cluster, storage) = if self.handle.status().capable {
+        let (cluster, storage) = if self.handle.is_capable() {
             (CLUSTER_VERSION, STORAGE_VERSION)
         } else {
             ("not_decided", "unknown")

@@ -10,7 +10,6 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use futures_util::FutureExt;
 use kvorum_member::{WatchFrame, WatchStream};
 
 use crate::{
@@ -93,25 +92,15 @@ async fn respond(
 ) -> Result<(), Ending> {
     let mut batch = Batch::default();
     batch.add(first)?;
-    let mut stopped = false;
-    while batch.bytes < BATCH_BYTES {
-        match stream.next().now_or_never() {
-            None => break,
-            Some(Some(frame)) => batch.add(frame)?,
-            Some(None) => {
-                stopped = true;
-                break;
-            }
-        }
+    while batch.bytes < BATCH_BYTES
+        && let Some(frame) = stream.try_next()
+    {
+        batch.add(frame)?;
     }
     for (payload, messages) in batch.finish() {
         out.send(payload, messages).await?;
     }
-    if stopped {
-        Err(Status::watch_canceled().into())
-    } else {
-        Ok(())
-    }
+    Ok(())
 }
 
 /// Responses on their way into as few pieces as possible.

@@ -1,0 +1,165 @@
+//! HTTP endpoints, TLS beside plain, and peers that say nothing.
+
+use std::{io, sync::Arc, time::Duration};
+
+use kvorum_proto::etcdserverpb::RangeResponse;
+use kvorum_v3rpc::{SERVER_VERSION, Scope};
+use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use crate::{
+    client::Client,
+    served::{Served, Shape, served},
+    unary::{RANGE, get},
+};
+
+/// One HTTP/1 request; the whole answer as text.
+async fn http1(served: &Served, request: &str) -> String {
+    let mut socket = TcpStream::connect(served.address).await.expect("listening");
+    let request = format!("{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).await.expect("open");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.expect("text");
+    answer
+}
+
+async fn tls(served: &Served, protocol: &[u8]) -> io::Result<TlsStream<TcpStream>> {
+    let mut roots = RootCertStore::empty();
+    let certificate = served.certificate.clone().expect("TLS is on");
+    roots.add(certificate).expect("a certificate");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![protocol.to_vec()];
+    let name = ServerName::try_from("localhost").expect("a name");
+    let socket = TcpStream::connect(served.address).await?;
+    TlsConnector::from(Arc::new(config))
+        .connect(name, socket)
+        .await
+}
+
+#[tokio::test]
+async fn endpoints_answer_over_both_versions_of_http() {
+    let served = served().await;
+    let client = Client::connect(&served).await;
+    let version =
+        format!(r#"{{"etcdserver":"{SERVER_VERSION}","etcdcluster":"3.6.0","storage":"3.6.0"}}"#);
+    let verbose = "[+]data_corruption ok\n[+]serializable_read ok\n\
+                   [+]linearizable_read ok\n[+]non_learner ok\nok\n";
+    for (path, status, body) in [
+        ("/health", 200, r#"{"health":"true","reason":""}"#),
+        (
+            "/health?serializable=true&exclude=NOSPACE",
+            200,
+            r#"{"health":"true","reason":""}"#,
+        ),
+        ("/livez", 200, "ok\n"),
+        ("/readyz", 200, "ok\n"),
+        ("/readyz?verbose", 200, verbose),
+        (
+            "/readyz/serializable_read?verbose",
+            200,
+            "[+]serializable_read ok\nok\n",
+        ),
+        ("/version", 200, &version),
+        ("/metrics", 200, "metrics 1\n"),
+        ("/v3/kv/range", 404, "404 page not found\n"),
+        ("/", 404, "404 page not found\n"),
+    ] {
+        assert_eq!(client.get(path).await, (status, body.to_owned()), "{path}");
+        let answer = http1(&served, &format!("GET {path}")).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{path}: {answer}"
+        );
+        assert!(
+            answer.ends_with(&format!("\r\n\r\n{body}")),
+            "{path}: {answer}"
+        );
+    }
+    let answer = http1(&served, "POST /version").await;
+    assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
+}
+
+#[tokio::test]
+async fn an_http_listener_serves_no_grpc() {
+    let served = Served::start(Shape {
+        scope: Scope::Http,
+        ..Shape::default()
+    })
+    .await;
+    let client = Client::connect(&served).await;
+    assert_eq!(client.get("/livez").await.0, 200);
+    assert_eq!(client.get(RANGE).await.0, 404);
+}
+
+#[tokio::test]
+async fn tls_and_plain_share_a_listener() {
+    let served = Served::start(Shape {
+        tls: true,
+        ..Shape::default()
+    })
+    .await;
+    let plain = Client::connect(&served).await;
+    plain
+        .unary::<RangeResponse>(RANGE, &get("k"))
+        .await
+        .expect("plain");
+    let socket = tls(&served, b"h2").await.expect("a handshake");
+    assert_eq!(socket.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    let secure = Client::over(socket).await;
+    secure
+        .unary::<RangeResponse>(RANGE, &get("k"))
+        .await
+        .expect("over TLS");
+    let mut socket = tls(&served, b"http/1.1").await.expect("a handshake");
+    let request = b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    socket.write_all(request).await.expect("open");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.expect("text");
+    assert!(answer.ends_with("ok\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn what_a_listener_does_not_speak_is_reset() {
+    let only_tls = Served::start(Shape {
+        tls: true,
+        plain: false,
+        ..Shape::default()
+    })
+    .await;
+    tls(&only_tls, b"h2").await.expect("a handshake");
+    let only_plain = served().await;
+    for (served, first) in [
+        (&only_tls, &b"PRI * HTTP"[..]),
+        (&only_plain, b"\x16\x03\x01"),
+    ] {
+        let mut socket = TcpStream::connect(served.address).await.expect("listening");
+        socket.write_all(first).await.expect("open");
+        let error = socket.read(&mut [0]).await.expect_err("reset");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_says_nothing_is_let_go() {
+    let shape = Shape {
+        header_timeout: Duration::from_millis(50),
+        ..Shape::default()
+    };
+    let served = Served::start(shape).await;
+    for said in [&b"PRI * HT"[..], b"GET / HTTP/1.1\r\nhost"] {
+        let mut socket = TcpStream::connect(served.address).await.expect("listening");
+        socket.write_all(said).await.expect("open");
+        let mut rest = Vec::new();
+        // Either an orderly end or a reset; what matters is that it ends.
+        let _ = socket.read_to_end(&mut rest).await;
+    }
+}

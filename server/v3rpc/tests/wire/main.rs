@@ -1,0 +1,7 @@
+//! The client listener over real sockets, in front of a real member.
+
+mod client;
+mod endpoints;
+mod served;
+mod streams;
+mod unary;

@@ -1,0 +1,114 @@
+//! A member with its client listener, in a directory of its own.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use kvorum_member::{Member, MemberOptions};
+use kvorum_v3rpc::{Front, Listener, Options, Scope, server_config};
+
+static DIRECTORIES: AtomicU32 = AtomicU32::new(0);
+
+/// What a test changes about the listener.
+pub(crate) struct Shape {
+    pub(crate) tls: bool,
+    pub(crate) plain: bool,
+    pub(crate) scope: Scope,
+    pub(crate) header_timeout: Duration,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self {
+            tls: false,
+            plain: true,
+            scope: Scope::Client,
+            header_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Runs until it is dropped.
+pub(crate) struct Served {
+    pub(crate) address: SocketAddr,
+    /// The certificate, if TLS is on.
+    pub(crate) certificate: Option<rustls::pki_types::CertificateDer<'static>>,
+    front: Option<Front>,
+    member: Option<Member>,
+    directory: PathBuf,
+}
+
+/// A member that is ready, behind a plain listener.
+pub(crate) async fn served() -> Served {
+    Served::start(Shape::default()).await
+}
+
+impl Served {
+    pub(crate) async fn start(shape: Shape) -> Self {
+        let number = DIRECTORIES.fetch_add(1, Ordering::Relaxed);
+        let name = format!("kvorum-wire-{}-{number}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
+        let options = MemberOptions {
+            data_dir: directory.clone(),
+            log_segment_bytes: 1 << 20,
+            ..Default::default()
+        };
+        let member = Member::start(options).expect("a member starts in an empty directory");
+        let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = socket.local_addr().expect("bound");
+        let mut certificate = None;
+        let tls = shape.tls.then(|| {
+            let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])
+                .expect("a certificate");
+            certificate = Some(made.cert.der().clone());
+            let key = made.signing_key.serialize_pem();
+            let config = server_config(made.cert.pem().as_bytes(), key.as_bytes(), None);
+            Arc::new(config.expect("a usable pair"))
+        });
+        let listener = Listener {
+            socket,
+            tls,
+            allow_plain: shape.plain,
+            scope: shape.scope,
+        };
+        let mut options = Options::new(Arc::new(|| "metrics 1\n".to_owned()));
+        options.header_timeout = shape.header_timeout;
+        options.max_request_bytes = 64 * 1024;
+        let handles = (0..2).map(|_| member.handle().expect("a port")).collect();
+        let front = Front::start(vec![listener], handles, options).expect("threads");
+        member.ready().await;
+        Self {
+            address,
+            certificate,
+            front: Some(front),
+            member: Some(member),
+            directory,
+        }
+    }
+
+    /// Stops the listener, not the member.
+    pub(crate) fn stop_front(&mut self) {
+        let front = self.front.take().expect("stopped once");
+        front.stop();
+        front.join();
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        if let Some(front) = self.front.take() {
+            front.stop();
+            front.join();
+        }
+        if let Some(member) = self.member.take() {
+            member.stop();
+        }
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
