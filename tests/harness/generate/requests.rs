@@ -177,7 +177,7 @@ impl Generator {
         let few = model.leases().count() < 4;
         match self.dice.below(10) {
             0..3 if few => Operation::LeaseGrant(self.grant(id)),
-            0..3 | 3..5 => Operation::LeaseRevoke(pb::LeaseRevokeRequest { id }),
+            0..5 => Operation::LeaseRevoke(pb::LeaseRevokeRequest { id }),
             5..7 => Operation::LeaseKeepAlive(pb::LeaseKeepAliveRequest { id }),
             7..9 => {
                 let keys = self.dice.one_in(2);
