@@ -38,7 +38,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 3)]
     pub(crate) rounds: u32,
     /// Measured seconds per cell
-    #[arg(long, default_value_t = 3.0)]
+    #[arg(long, default_value_t = 2.5)]
     pub(crate) seconds: f64,
     /// Seconds of load before the measured ones
     #[arg(long, default_value_t = 0.5)]

@@ -55,7 +55,13 @@ impl Installed {
         let output = Command::new(&program)
             .arg("--version")
             .output()
-            .with_context(|| format!("run {} --version", program.display()))?;
+            .with_context(|| {
+                let hint = match brand {
+                    Brand::Etcd => "install etcd, or name one with --etcd PATH",
+                    Brand::Kvorum => "build kvorum with --release, or name one with --kvorum PATH",
+                };
+                format!("run {} --version ({hint})", program.display())
+            })?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         ensure!(
             output.status.success(),

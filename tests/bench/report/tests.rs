@@ -148,3 +148,21 @@ fn every_cell_becomes_a_csv_line() {
     let columns = |line: &str| line.split(',').count();
     assert!(lines.iter().all(|line| columns(line) == columns(lines[0])));
 }
+
+#[test]
+fn a_comparison_with_the_oldest_etcd_is_told_to_be_weak() {
+    let about = |etcd: &str| About {
+        servers: vec![etcd.to_owned(), "kvorum 0.1.0".to_owned()],
+        command: "cargo xtask bench".to_owned(),
+        machine: "2 cores".to_owned(),
+        rounds: 3,
+        seconds: Some(2.5),
+        keys: 100_000,
+        value_bytes: 256,
+    };
+    let old = preamble(&about("etcd 3.4.23")).join("\n");
+    assert!(old.contains("no claim should rest on it alone"), "{old}");
+    assert!(old.contains("etcd 3.4.23, kvorum 0.1.0"), "{old}");
+    assert!(old.contains("Command: `cargo xtask bench`"), "{old}");
+    assert!(!preamble(&about("etcd 3.6.14")).join("\n").contains("alone"));
+}
