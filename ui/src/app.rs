@@ -80,11 +80,23 @@ fn Shell() -> impl IntoView {
     }
 }
 
+/// The window's title for a path.
+fn title(path: &str) -> String {
+    let page = match path {
+        "/" => "Overview",
+        "/keys" => "Keys",
+        "/about" => "About",
+        _ => "No such page",
+    };
+    format!("{page} · kvorum")
+}
+
 /// Moves the focus to the new page's heading, as a full page load would; not on the first page.
 fn announce_route() {
     let location = use_location();
     Effect::new(move |before: Option<String>| {
         let path = location.pathname.get();
+        document().set_title(&title(&path));
         if before.is_some_and(|before| before != path) {
             // The new page is in the document one turn later.
             request_animation_frame(|| {

@@ -19,7 +19,7 @@ use toolchain::Toolchain;
 ///
 /// # Errors
 /// No toolchain for wasm32 can be had, the console does not compile, or `target/` cannot be written.
-pub fn build(repo_root: &Path) -> Result<()> {
+pub(crate) fn build(repo_root: &Path) -> Result<()> {
     let out = repo_root.join("target/ui");
     let dist = out.join("dist");
     let stamp = out.join("inputs.blake3");

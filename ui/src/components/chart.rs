@@ -34,9 +34,8 @@ pub(crate) fn Chart(
         <figure class="card chart">
             <figcaption>
                 <h2>{title}</h2>
-                <span class="quiet small">{note}</span>
-                <span class="spring"></span>
                 <Legend lines frame show cursor/>
+                <p class="quiet small">{note}</p>
             </figcaption>
             <div
                 class="plot"
@@ -48,8 +47,8 @@ pub(crate) fn Chart(
                     {move || lines.with(|lines| curves(lines, frame.get()))}
                     <Cursor cursor/>
                 </svg>
-                <span class="tick top">{move || show(frame.get().top)}</span>
-                <span class="tick half">{move || show(frame.get().top / 2.0)}</span>
+                <span class="tick at-top">{move || show(frame.get().top)}</span>
+                <span class="tick at-half">{move || show(frame.get().top / 2.0)}</span>
             </div>
             <div class="times" aria-hidden="true">
                 <span>{move || format!("{} min ago", span_ms.get() / 60_000)}</span>
@@ -121,7 +120,8 @@ fn Legend(
             </span>
         }
     };
-    move || lines.with(|lines| lines.iter().map(entry).collect_view())
+    let entries = move || lines.with(|lines| lines.iter().map(entry).collect_view());
+    view! { <p class="legends">{entries}</p> }
 }
 
 /// Where the pointer is, from 0 at the left edge to 1 at the right.

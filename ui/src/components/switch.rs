@@ -1,7 +1,6 @@
 //! A few choices side by side, each a link: the choice lives in the address.
 
 use leptos::prelude::*;
-use leptos_router::components::A;
 
 /// One choice.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,14 +14,14 @@ pub(crate) struct Choice {
 pub(crate) fn LinkSwitch(label: &'static str, choices: Memo<Vec<Choice>>) -> impl IntoView {
     let link = |choice: Choice| {
         view! {
-            <A
+            <a
                 href=choice.href
-                scroll=false
-                attr:data-chosen=choice.chosen.to_string()
-                attr:aria-label=choice.chosen.then(|| format!("{}, chosen", choice.label))
+                prop:replace=true
+                data-noscroll=""
+                aria-current=choice.chosen.then_some("true")
             >
                 {choice.label}
-            </A>
+            </a>
         }
     };
     view! {

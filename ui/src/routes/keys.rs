@@ -41,7 +41,9 @@ pub(crate) fn KeysPage() -> impl IntoView {
     provide_context(Shown { address, listing, again });
     close_on_esc(address);
     if query.with_untracked(|query| query.get("focus").is_some()) {
-        request_animation_frame(|| drop(shortcuts::focus_search()));
+        request_animation_frame(|| {
+            shortcuts::focus_search();
+        });
     }
     let opened = Memo::new(move |_| address.with(|address| address.key.is_some()));
     view! {

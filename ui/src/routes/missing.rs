@@ -1,7 +1,6 @@
 //! An address that leads nowhere.
 
 use leptos::prelude::*;
-use leptos_router::components::A;
 
 #[component]
 pub(crate) fn MissingPage() -> impl IntoView {
@@ -9,7 +8,7 @@ pub(crate) fn MissingPage() -> impl IntoView {
         <div class="page">
             <h1 tabindex="-1">"No such page"</h1>
             <p class="lead">"The address does not name a page of this console."</p>
-            <p><A href="/" attr:class="button">"To the overview"</A></p>
+            <p><a href="/" class="button">"To the overview"</a></p>
         </div>
     }
 }

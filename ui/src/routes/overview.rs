@@ -12,7 +12,7 @@ use crate::components::{Choice, LinkSwitch, Skeleton};
 use crate::live::Link;
 use crate::verdict::{self, Verdict};
 
-use cards::{ClientsCard, DatabaseCard, MemberCard, RaftCard};
+use cards::{DatabaseCard, MemberCard, RaftCard};
 use curves::{ApplyChart, SyncChart, ThroughputChart};
 use tiles::Tiles;
 
@@ -37,11 +37,7 @@ pub(crate) fn OverviewPage() -> impl IntoView {
             <Show when=move || known.get() fallback=|| view! { <Skeleton lines=9/> }>
                 <Tiles span_ms/>
                 <Curves span_ms/>
-                <section class="grid">
-                    <RaftCard/>
-                    <ClientsCard/>
-                    <MemberCard/>
-                </section>
+                <MemberCard/>
             </Show>
         </div>
     }
@@ -56,6 +52,7 @@ fn Curves(span_ms: Memo<u64>) -> impl IntoView {
             <DatabaseCard/>
             <SyncChart span_ms cursor/>
             <ApplyChart span_ms cursor/>
+            <RaftCard/>
         </section>
     }
 }

@@ -2,7 +2,6 @@
 
 use kvorum_api::{Folder, KeyListing, KeyRow};
 use leptos::prelude::*;
-use leptos_router::components::A;
 
 use super::Shown;
 use crate::address::KeysAddress;
@@ -63,14 +62,12 @@ fn folder_row(address: &KeysAddress, folder: &Folder) -> impl IntoView + use<> {
     view! {
         <tr class="folder">
             <th scope="row">
-                <A href=address.under(&prefix).href() attr:class="row" attr:title=bytes::escaped(&prefix)>
+                <a href=address.under(&prefix).href() class="row" title=bytes::escaped(&prefix)>
                     <Icon shape=Shape::Folder/>
                     <span class="key">{name}</span>
-                </A>
+                </a>
             </th>
-            <td class="roomy"></td>
-            <td class="roomy"></td>
-            <td class="number quiet" colspan="2">{count}</td>
+            <td class="inside" colspan="4">{count}</td>
         </tr>
     }
 }
@@ -87,9 +84,9 @@ fn key_row(address: Memo<KeysAddress>, parent: &[u8], row: &KeyRow) -> impl Into
     view! {
         <tr aria-current=current>
             <th scope="row">
-                <A href attr:class="row" attr:title=whole>
+                <a href=href class="row" title=whole>
                     <span class="key">{name}</span>
-                </A>
+                </a>
             </th>
             <td class="roomy preview">{preview(row)}</td>
             <td class="number roomy">{format::bytes(row.value_bytes)}</td>
@@ -122,12 +119,12 @@ fn Foot(listing: Memo<KeyListing>) -> impl IntoView {
     let first = move || {
         let later = shown.address.with(|address| address.cursor.is_some());
         let href = shown.address.with(|address| address.first_page().href());
-        later.then(|| view! { <A href attr:class="button">"First page"</A> })
+        later.then(|| view! { <a href=href class="button">"First page"</a> })
     };
     let next = move || {
         let (cursor, revision) = listing.with(|it| (it.next_cursor.clone(), it.revision));
         let href = |cursor: String| shown.address.with(|it| it.next_page(&cursor, lines(), revision).href());
-        cursor.map(|cursor| view! { <A href=href(cursor) attr:class="button">"Next page"</A> })
+        cursor.map(|cursor| view! { <a href=href(cursor) class="button">"Next page"</a> })
     };
     view! {
         <footer>

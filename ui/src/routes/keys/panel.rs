@@ -2,7 +2,6 @@
 
 use kvorum_api::KeyView;
 use leptos::prelude::*;
-use leptos_router::components::A;
 
 use super::Shown;
 use super::past::PastSection;
@@ -26,15 +25,15 @@ pub(super) fn KeyPanel() -> impl IntoView {
     view! {
         <article class="card panel" aria-labelledby="key-name">
             <header>
-                <A href=close attr:class="ghost square back" attr:aria-label="Back to the list">
+                <a href=close class="ghost square back" aria-label="Back to the list">
                     <Icon shape=Shape::Back/>
-                </A>
+                </a>
                 <h2 id="key-name" class="key">{name}</h2>
                 <Copy text=name what="key"/>
                 <span class="spring"></span>
-                <A href=close attr:class="ghost square" attr:aria-label="Close" attr:title="Close (Esc)">
+                <a href=close class="ghost square" aria-label="Close" title="Close (Esc)">
                     <Icon shape=Shape::Close/>
-                </A>
+                </a>
             </header>
             <OldVersion/>
             {move || face(view, shown.again)}
@@ -70,7 +69,7 @@ fn OldVersion() -> impl IntoView {
             view! {
                 <p class="banner">
                     <span>"As it was at revision " <b>{format::signed(at)}</b></span>
-                    <A href=newest attr:class="button">"To the newest"</A>
+                    <a href=newest class="button">"To the newest"</a>
                 </p>
             }
         })

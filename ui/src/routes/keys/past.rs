@@ -2,7 +2,6 @@
 
 use kvorum_api::{Change, KeyHistory, KeyVersion};
 use leptos::prelude::*;
-use leptos_router::components::A;
 
 use super::Shown;
 use super::listing::preview;
@@ -58,11 +57,11 @@ fn line(address: Memo<KeysAddress>, version: &KeyVersion) -> impl IntoView + use
     };
     view! {
         <li data-kind=kind>
-            <A href scroll=false attr:class="row" attr:aria-current=current>
+            <a href=href prop:replace=true data-noscroll="" class="row" aria-current=current>
                 <b>{format::signed(revision)}</b>
                 <span class="what">{what}</span>
                 <span class="preview">{text}</span>
-            </A>
+            </a>
         </li>
     }
 }

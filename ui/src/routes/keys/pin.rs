@@ -1,7 +1,6 @@
 //! The revision all of the page was read at, and how far the store has moved on since.
 
 use leptos::prelude::*;
-use leptos_router::components::A;
 
 use super::Shown;
 use crate::app::now;
@@ -34,7 +33,7 @@ fn Newer(newer: Memo<i64>, pinned: Memo<bool>) -> impl IntoView {
     let to_newest = move || {
         if pinned.get() {
             let href = shown.address.with(|address| address.newest().href());
-            view! { <A href attr:class="button">"To the newest"</A> }.into_any()
+            view! { <a href=href class="button">"To the newest"</a> }.into_any()
         } else {
             view! { <button on:click=refresh>"Refresh"</button> }.into_any()
         }

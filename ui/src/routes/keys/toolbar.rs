@@ -4,7 +4,6 @@ use leptos::ev::SubmitEvent;
 use leptos::html::Input;
 use leptos::prelude::*;
 use leptos_router::NavigateOptions;
-use leptos_router::components::A;
 use leptos_router::hooks::use_navigate;
 
 use super::Shown;
@@ -77,7 +76,7 @@ fn Crumbs() -> impl IntoView {
         let last = links.len() - 1;
         let crumb = |(place, (name, href)): (usize, (String, String))| {
             let current = (place == last).then_some("page");
-            view! { <li><A href attr:aria-current=current>{name}</A></li> }
+            view! { <li><a href=href aria-current=current>{name}</a></li> }
         };
         links.into_iter().enumerate().map(crumb).collect_view()
     };

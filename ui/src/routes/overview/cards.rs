@@ -1,4 +1,4 @@
-//! Where things stand: database, raft, clients, the member itself.
+//! Where things stand: database, raft, the member itself.
 
 use kvorum_api::Overview;
 use leptos::prelude::*;
@@ -85,6 +85,7 @@ pub(super) fn RaftCard() -> impl IntoView {
                 <Fact name="Committed index" value=of(|it| format::count(it.now.committed))/>
                 <Fact name="Not yet applied" value=of(behind)/>
                 <Fact name="Members" value=of(members)/>
+                <Fact name="Alarms" value=of(alarms)/>
             </dl>
         </section>
     }
@@ -108,29 +109,6 @@ fn members(overview: &Overview) -> String {
     }
 }
 
-#[component]
-pub(super) fn ClientsCard() -> impl IntoView {
-    view! {
-        <section class="card third">
-            <h2>"Store"</h2>
-            <dl class="facts">
-                <Fact name="Revision" value=of(|it| format::signed(it.now.store.revision))/>
-                <Fact name="Compacted to" value=of(compacted)/>
-                <Fact name="Watchers" value=of(|it| format::count(it.now.watchers))/>
-                <Fact name="Leases" value=of(|it| format::count(it.now.leases))/>
-                <Fact name="Alarms" value=of(alarms)/>
-            </dl>
-        </section>
-    }
-}
-
-fn compacted(overview: &Overview) -> String {
-    match overview.now.store.compact_revision {
-        revision if revision > 0 => format::signed(revision),
-        _ => "never".to_owned(),
-    }
-}
-
 fn alarms(overview: &Overview) -> String {
     if overview.alarms.is_empty() {
         return "none".to_owned();
@@ -149,11 +127,12 @@ pub(super) fn MemberCard() -> impl IntoView {
         let running_ms = started.get().map(|started| now.clock_ms.get().saturating_sub(started));
         running_ms.map(format::duration).unwrap_or_default()
     });
-    let (member_id, cluster_id) = (of(|it| it.identity.member_id.clone()), of(|it| it.identity.cluster_id.clone()));
+    let (member_id, cluster_id) =
+        (of(|it| it.identity.member_id.clone()), of(|it| it.identity.cluster_id.clone()));
     view! {
-        <section class="card third">
+        <section class="card member">
             <h2>"Member"</h2>
-            <dl class="facts">
+            <dl class="strip">
                 <Fact name="Name" value=of(|it| it.identity.member_name.clone())/>
                 <Fact name="Version" value=of(|it| it.identity.version.clone())/>
                 <Fact name="Running for" value=uptime/>

@@ -27,7 +27,7 @@ pub(super) fn ThroughputChart(span_ms: Memo<u64>, cursor: RwSignal<Option<f64>>)
 pub(super) fn SyncChart(span_ms: Memo<u64>, cursor: RwSignal<Option<f64>>) -> impl IntoView {
     let lines = lines(|samples| quantiles(samples, |s| s.sync));
     view! {
-        <div class="half">
+        <div class="third">
             <Chart title="Log sync" note="until a write is durable" lines span_ms least=0.1 show=format::millis cursor/>
         </div>
     }
@@ -37,7 +37,7 @@ pub(super) fn SyncChart(span_ms: Memo<u64>, cursor: RwSignal<Option<f64>>) -> im
 pub(super) fn ApplyChart(span_ms: Memo<u64>, cursor: RwSignal<Option<f64>>) -> impl IntoView {
     let lines = lines(|samples| quantiles(samples, |s| s.apply));
     view! {
-        <div class="half">
+        <div class="third">
             <Chart title="Apply" note="from commit to visible" lines span_ms least=0.1 show=format::millis cursor/>
         </div>
     }
