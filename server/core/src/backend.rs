@@ -28,6 +28,14 @@ pub trait Records: Send + Sync {
     /// The disk failed, or the record's checksum does not match.
     fn get(&self, revision: Revision) -> Result<Option<Record>, BackendError>;
 
+    /// The records at `revisions`, in that order.
+    ///
+    /// # Errors
+    /// As `get`.
+    fn get_many(&self, revisions: &[Revision]) -> Result<Vec<Option<Record>>, BackendError> {
+        revisions.iter().map(|r| self.get(*r)).collect()
+    }
+
     /// Up to `limit` records with `from <= revision <= to`, in order.
     ///
     /// # Errors

@@ -317,7 +317,7 @@ impl Machine {
                 self.alarms.restore(key);
             }
         }
-        for (key, latest) in store.live() {
+        for (key, latest) in store.live().filter(|(_, l)| l.lease != 0) {
             self.lessor.attach(LeaseId(latest.lease), key);
         }
     }

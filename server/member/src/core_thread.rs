@@ -14,7 +14,9 @@ use crate::port::{Answer, Ask};
 use crate::shared::{CoreInput, LogInput, Shared};
 
 /// Log entries kept in memory for peers that are a little behind, bytes.
-const TAIL_BYTES: usize = 16 << 20;
+const TAIL_BYTES: usize = 4 << 20;
+/// From here on a flush does not wait for its interval, bytes.
+const FLUSH_BYTES: usize = 8 << 20;
 /// What may wait for the state store before proposals wait too, bytes beyond the cache.
 const UNFLUSHED_BYTES_MAX: usize = 128 << 20;
 /// What clients are told to speak; etcd's newest line without calls we lack.
@@ -32,6 +34,8 @@ pub(crate) struct CoreThread {
     holding: bool,
     /// This leader has applied an entry of its own term.
     settled: Option<Term>,
+    /// The store thread was woken before its time and has not flushed since.
+    flush_called: bool,
     stopping: bool,
 }
 
@@ -48,6 +52,7 @@ impl CoreThread {
             commands: Vec::new(),
             holding: false,
             settled: None,
+            flush_called: false,
             stopping: false,
         }
     }
@@ -98,7 +103,10 @@ impl CoreThread {
             CoreInput::Persisted(number) => {
                 self.node.persisted(number, &mut self.ready);
             }
-            CoreInput::Flushed(index) => self.node.trim(index, TAIL_BYTES),
+            CoreInput::Flushed(index) => {
+                self.flush_called = false;
+                self.node.trim(index, TAIL_BYTES);
+            }
             CoreInput::Stop => self.stopping = true,
         }
     }
@@ -157,6 +165,10 @@ impl CoreThread {
                 })?;
             self.settle();
             self.propose();
+            if !self.flush_called && self.shared.store.read().fresh_bytes() > FLUSH_BYTES {
+                self.flush_called = true;
+                self.shared.store_thread.push(());
+            }
         }
         for (id, answer) in self.leases.take_answers() {
             self.driver.answer(id, answer);

@@ -48,7 +48,7 @@ impl Default for MemberOptions {
             heartbeat_interval: Duration::from_millis(100),
             election_timeout: Duration::from_millis(1000),
             watch_progress_interval: Duration::from_secs(600),
-            value_cache_bytes: 96 << 20,
+            value_cache_bytes: 64 << 20,
             log_segment_bytes: 64 << 20,
         }
     }

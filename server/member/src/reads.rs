@@ -1,8 +1,10 @@
 //! Reads: on the thread that asked, over the shared store, a page at a time.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use kvorum_core::Error;
+use kvorum_core::backend::Records;
 use kvorum_core::mvcc::{ReadError, Reading, check, txn};
 use kvorum_core::reply::RangeReply;
 use kvorum_proto::etcdserverpb as pb;
@@ -37,21 +39,40 @@ impl Handle {
             self.read_barrier().await?;
         }
         self.shared.meters.ranged();
-        let records =
-            self.shared.state.clone() as std::sync::Arc<dyn kvorum_core::backend::Records>;
+        let records: Arc<dyn Records> = self.shared.state.clone();
         let mut reading = {
             let store = self.shared.store.read();
             let mut reading = Reading::new(&store, &request)?;
             if !reading.page(&store)? {
                 drop(store);
-                return self.read_result(reading.finish(&records));
+                return self.finish(reading, &records);
             }
             reading
         };
         while reading.page(&self.shared.store.read())? {
             tokio::task::yield_now().await;
         }
-        self.read_result(reading.finish(&records))
+        self.finish(reading, &records)
+    }
+
+    /// A record can go while it is being read only by a compaction above the revision that is read; otherwise the
+    /// state store has lost it.
+    fn finish(
+        &self,
+        reading: Reading<'_>,
+        records: &Arc<dyn Records>,
+    ) -> Result<RangeReply, Error> {
+        let at = reading.at();
+        match reading.finish(records) {
+            Err(ReadError::Refused(Error::Compacted))
+                if self.shared.store.read().compacted() <= at =>
+            {
+                Err(self.broken(format!(
+                    "a record readable at revision {at} is missing; restore this member"
+                )))
+            }
+            result => self.read_result(result),
+        }
     }
 
     pub(crate) async fn read_txn(&self, request: pb::TxnRequest) -> Result<pb::TxnResponse, Error> {

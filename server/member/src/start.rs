@@ -7,9 +7,8 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use kvorum_core::backend::{FlushMark, Restored, SideChange};
 use kvorum_core::machine::restored_compact_revision;
-use kvorum_core::mvcc::Store;
 use kvorum_core::mvcc::encoding::numbers_of;
-use kvorum_core::mvcc::key_index::Latest;
+use kvorum_core::mvcc::{Restore, Store};
 use kvorum_core::node::{Node, NodeOptions, Start, encode_conf_state};
 use kvorum_core::{Index, Machine, MemberId};
 use kvorum_storage::{
@@ -315,22 +314,14 @@ fn conf_state(
 
 /// Builds the index from the records.
 fn rebuild(opened: &Opened, recent_bytes: usize) -> Result<Store, StartError> {
-    let mut store = Store::new(opened.state.clone(), recent_bytes);
+    let mut restore = Restore::default();
     let mut broken = None;
-    opened.state.scan_all(|revision, tombstone, kv| {
-        let Some(n) = numbers_of(kv) else {
-            broken = Some(revision);
-            return;
-        };
-        let version = if tombstone { 0 } else { n.version };
-        let latest = Latest {
-            revision,
-            created: n.create_revision,
-            version,
-            lease: n.lease,
-        };
-        store.restore(n.key, latest, kv.len());
-    })?;
+    opened
+        .state
+        .scan_all(|revision, tombstone, kv| match numbers_of(kv) {
+            Some(numbers) => restore.record(revision, tombstone, &numbers, kv.len()),
+            None => broken = Some(revision),
+        })?;
     if let Some(at) = broken {
         return Err(StartError::Recovery(format!(
             "the record at revision {}.{} is not a key-value pair; restore the member from a backup",
@@ -338,8 +329,8 @@ fn rebuild(opened: &Opened, recent_bytes: usize) -> Result<Store, StartError> {
         )));
     }
     let compact = restored_compact_revision(&opened.restored);
-    store.restored(compact, (opened.restored.applied, opened.restored.term));
-    Ok(store)
+    let applied = (opened.restored.applied, opened.restored.term);
+    Ok(restore.finish(opened.state.clone(), recent_bytes, compact, applied))
 }
 
 /// A compaction that was decided and not carried out to the end.

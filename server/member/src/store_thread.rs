@@ -13,8 +13,8 @@ use kvorum_storage::{Recycler, StorageError};
 
 use crate::shared::{CoreInput, LogInput, Shared};
 
-/// Between two flushes.
-const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
+/// Between two flushes under a light load: each costs a sync that a single client's next write may meet.
+const FLUSH_INTERVAL: Duration = Duration::from_millis(500);
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 /// Records read from the store per lock.
 const PAGE_RECORDS: usize = 4096;

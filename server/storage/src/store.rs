@@ -203,6 +203,26 @@ impl StateStore {
             .transpose()
     }
 
+    /// The records at `revisions`, of one state of the store; see `Records::get_many`.
+    ///
+    /// # Errors
+    /// As `record`.
+    pub fn record_list(&self, revisions: &[Revision]) -> Result<Vec<Option<Record>>, StorageError> {
+        let txn = self.begin_read()?;
+        let table = txn
+            .open_table(RECORDS)
+            .map_err(|e| self.failed("open", e.into()))?;
+        revisions
+            .iter()
+            .map(|revision| {
+                let value = table.get(revision).map_err(|e| self.storage("read", e))?;
+                value
+                    .map(|value| self.copy_record(*revision, value.value()))
+                    .transpose()
+            })
+            .collect()
+    }
+
     /// Up to `limit` records with `from <= revision <= to`; see `Records::scan`.
     ///
     /// # Errors
@@ -476,6 +496,10 @@ impl StateStore {
 impl Records for StateStore {
     fn get(&self, revision: Revision) -> Result<Option<Record>, BackendError> {
         Ok(self.record(revision)?)
+    }
+
+    fn get_many(&self, revisions: &[Revision]) -> Result<Vec<Option<Record>>, BackendError> {
+        Ok(self.record_list(revisions)?)
     }
 
     fn scan(

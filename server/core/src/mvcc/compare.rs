@@ -82,9 +82,7 @@ fn key_holds(
                 Some(TargetUnion::Value(v)) => v.as_ref(),
                 _ => &[],
             };
-            let have = store
-                .load(l.revision)?
-                .and_then(|kv| KeyValue::decode(kv).ok());
+            let have = KeyValue::decode(store.load_newest(l.revision)?).ok();
             ordering_holds(
                 compare.result,
                 have.unwrap_or_default().value.as_ref().cmp(want),

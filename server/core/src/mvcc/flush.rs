@@ -42,6 +42,7 @@ impl Store {
             return None;
         }
         let after = self.recent.flushed();
+        self.recent.flush_begins();
         let (settled, side) = self.take_settled();
         let to = Revision::last_of(settled.current);
         Some(FlushPlan {
@@ -69,6 +70,12 @@ impl Store {
             from
         };
         self.recent.scan(from, to, limit).cloned().collect()
+    }
+
+    /// Bytes written since the last flush began.
+    #[must_use]
+    pub fn fresh_bytes(&self) -> usize {
+        self.recent.fresh_bytes()
     }
 
     /// Bytes of records that are in memory beyond the budget: they wait for the state store.

@@ -12,6 +12,7 @@ use prost::Message;
 
 use super::encoding::{self, Pair};
 use super::interval::Interval;
+use super::key_index::{KeyIndex, Latest};
 use super::store::Store;
 use crate::backend::{BackendError, Records};
 use crate::error::Error;
@@ -46,6 +47,15 @@ enum Found {
     Pair(Bytes),
     /// To be read from the state store.
     Stored(Revision),
+}
+
+impl Found {
+    fn stored(&self) -> Option<Revision> {
+        match self {
+            Self::Stored(revision) => Some(*revision),
+            Self::Pair(_) => None,
+        }
+    }
 }
 
 /// A range being read.
@@ -149,7 +159,7 @@ impl<'r> Reading<'r> {
             if let Some(revision) = seen {
                 self.count += 1;
                 if self.found.len() < wanted {
-                    self.collect(store, key, revision);
+                    self.collect(store, key, index, revision);
                 }
             }
             if visited + 1 == PAGE_KEYS {
@@ -166,20 +176,19 @@ impl<'r> Reading<'r> {
     }
 
     fn visit_one(&mut self, store: &Store, key: &[u8]) {
-        if let Some(revision) = store.revision_at(key, self.at) {
+        let Some(index) = store.index.get(key) else {
+            return;
+        };
+        if let Some(revision) = index.at(self.at) {
             self.count = 1;
             if self.wanted() > 0 {
-                self.collect(store, key, revision);
+                self.collect(store, key, index, revision);
             }
         }
     }
 
-    fn collect(&mut self, store: &Store, key: &[u8], revision: Revision) {
-        let keys_only = self.request.keys_only && !sorts_by_value(self.request);
-        let found = match store
-            .latest(key)
-            .filter(|l| keys_only && l.revision == revision)
-        {
+    fn collect(&mut self, store: &Store, key: &[u8], index: &KeyIndex, revision: Revision) {
+        let found = match self.numbers_only(index, revision) {
             Some(l) => Found::Pair(encoding::encode(
                 &mut self.arena,
                 &Pair {
@@ -198,16 +207,37 @@ impl<'r> Reading<'r> {
         self.found.push(found);
     }
 
+    /// The newest numbers of a key, if they are all that the request needs.
+    fn numbers_only(&self, index: &KeyIndex, revision: Revision) -> Option<Latest> {
+        if !self.request.keys_only || sorts_by_value(self.request) {
+            return None;
+        }
+        index.latest().filter(|l| l.revision == revision)
+    }
+
+    /// The revision that is read.
+    #[must_use]
+    pub fn at(&self) -> i64 {
+        self.at
+    }
+
     /// Fetches what is not in memory, and filters, sorts and cuts.
     ///
     /// # Errors
     /// The state store failed, or a record was compacted while this read was under way.
     pub fn finish(self, records: &Arc<dyn Records>) -> Result<RangeReply, ReadError> {
+        let stored: Vec<Revision> = self.found.iter().filter_map(Found::stored).collect();
+        let mut stored = if stored.is_empty() {
+            Vec::new()
+        } else {
+            records.get_many(&stored)?
+        }
+        .into_iter();
         let mut kvs = Vec::with_capacity(self.found.len());
         for found in self.found {
             kvs.push(match found {
                 Found::Pair(kv) => kv,
-                Found::Stored(at) => records.get(at)?.ok_or(Error::Compacted)?.kv,
+                Found::Stored(_) => stored.next().flatten().ok_or(Error::Compacted)?.kv,
             });
         }
         let limit = usize::try_from(self.request.limit).ok().filter(|l| *l > 0);

@@ -16,6 +16,8 @@ const SLOT_BYTES: usize = size_of::<Record>() + 8;
 pub struct Recent {
     records: VecDeque<Record>,
     bytes: usize,
+    /// Bytes pushed since the last flush began.
+    fresh_bytes: usize,
     flushed: Revision,
     budget_bytes: usize,
 }
@@ -27,6 +29,7 @@ impl Recent {
         Self {
             records: VecDeque::new(),
             bytes: 0,
+            fresh_bytes: 0,
             flushed,
             budget_bytes,
         }
@@ -35,6 +38,7 @@ impl Recent {
     /// Appends a record; revisions rise.
     pub fn push(&mut self, record: Record) {
         self.bytes += record.kv.len() + SLOT_BYTES;
+        self.fresh_bytes += record.kv.len() + SLOT_BYTES;
         self.records.push_back(record);
     }
 
@@ -117,6 +121,17 @@ impl Recent {
     #[must_use]
     pub fn flushed(&self) -> Revision {
         self.flushed
+    }
+
+    /// Bytes pushed since the last call of `flush_begins`.
+    #[must_use]
+    pub fn fresh_bytes(&self) -> usize {
+        self.fresh_bytes
+    }
+
+    /// A flush takes everything there is now.
+    pub fn flush_begins(&mut self) {
+        self.fresh_bytes = 0;
     }
 
     /// The memory budget.

@@ -21,6 +21,12 @@ impl SizeAccount {
         self.records += RECORD_BYTES + i64::try_from(kv_bytes).unwrap_or(i64::MAX / 2);
     }
 
+    /// The store was read back with so many records and bytes of encoded pairs.
+    pub fn restored(&mut self, records: usize, kv_bytes: usize) {
+        let bytes = RECORD_BYTES.saturating_mul(i64::try_from(records).unwrap_or(i64::MAX));
+        self.records = bytes.saturating_add(i64::try_from(kv_bytes).unwrap_or(i64::MAX / 2));
+    }
+
     /// A record was removed.
     pub fn removed(&mut self, kv_bytes: usize) {
         self.records -= RECORD_BYTES + i64::try_from(kv_bytes).unwrap_or(i64::MAX / 2);

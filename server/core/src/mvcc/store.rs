@@ -196,6 +196,19 @@ impl Store {
         }
     }
 
+    /// The encoded pair that the index names as a key's newest.
+    ///
+    /// # Errors
+    /// The state store failed or has lost the record: no compaction removes the newest pair of a key.
+    pub fn load_newest(&self, revision: Revision) -> Result<Bytes, BackendError> {
+        self.load(revision)?.ok_or_else(|| {
+            let Revision { main, sub } = revision;
+            BackendError(format!(
+                "the record at revision {main}.{sub} is missing; restore this member"
+            ))
+        })
+    }
+
     /// Begins a write transaction. Nothing happens until it has a change.
     #[must_use]
     pub fn begin(&self) -> Write {
@@ -290,30 +303,19 @@ impl Store {
         self.compact = revision;
     }
 
-    /// Takes a record of the state store back into the index. Records come in revision order.
-    ///
-    /// `numbers` are the create revision, version and lease written in the record.
-    pub fn restore(&mut self, key: &[u8], numbers: Latest, kv_bytes: usize) {
-        if !self.index.contains_key(key) {
-            self.index.insert(key.into(), KeyIndex::default());
-        }
-        let Some(entry) = self.index.get_mut(key) else {
-            return;
-        };
-        let was = entry.latest().is_some();
-        entry.restore(numbers);
-        let is = numbers.version != 0;
-        self.live = self.live + u64::from(is && !was) - u64::from(was && !is);
-        self.size.added(kv_bytes);
-        self.current = self.current.max(numbers.revision.main);
-    }
-
-    /// Ends a restore: the counters that no record holds.
-    pub fn restored(&mut self, compact: Option<i64>, applied: (Index, Term)) {
+    /// Sets the counters of a store whose index was rebuilt.
+    pub(super) fn restored(
+        &mut self,
+        current: i64,
+        compact: Option<i64>,
+        live: u64,
+        applied: (Index, Term),
+    ) {
+        self.current = current;
         self.compact = compact.unwrap_or(-1);
-        self.current = self.current.max(self.compact);
+        self.live = live;
         self.set_applied(applied.0, applied.1);
-        let flushed = Revision::last_of(self.current);
+        let flushed = Revision::last_of(current);
         self.recent = Recent::new(flushed, self.recent.budget_bytes());
     }
 

@@ -31,8 +31,8 @@ fn header(revision: i64) -> Option<pb::ResponseHeader> {
     })
 }
 
-fn decode(kv: Option<Bytes>) -> Option<KeyValue> {
-    KeyValue::decode(kv?).ok()
+fn decode(kv: Bytes) -> Option<KeyValue> {
+    KeyValue::decode(kv).ok()
 }
 
 impl<'a> Writing<'a> {
@@ -88,7 +88,7 @@ impl<'a> Writing<'a> {
     fn run_put(&mut self, r: &pb::PutRequest) -> Result<pb::PutResponse, BackendError> {
         let before = self.store.latest(&r.key);
         let old = match before {
-            Some(l) if r.prev_kv || r.ignore_value => decode(self.store.load(l.revision)?),
+            Some(l) if r.prev_kv || r.ignore_value => decode(self.store.load_newest(l.revision)?),
             _ => None,
         };
         let value = match &old {
@@ -133,7 +133,7 @@ impl<'a> Writing<'a> {
             if r.prev_kv
                 && let Some(l) = self.store.latest(key)
             {
-                prev_kvs.extend(decode(self.store.load(l.revision)?));
+                prev_kvs.extend(decode(self.store.load_newest(l.revision)?));
             }
             self.delete_key(key);
         }

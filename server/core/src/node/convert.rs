@@ -1,8 +1,9 @@
 //! Between the raft library's messages and our plain types.
 
 use bytes::Bytes;
-use protobuf::Message as _;
-use raft::eraftpb;
+use kvorum_proto::kvorumpb;
+use prost::Message;
+use raft::eraftpb::{self, ConfChangeTransition, ConfChangeType};
 
 use crate::log::{Entry, EntryKind, HardState};
 
@@ -52,13 +53,63 @@ pub(super) fn raft_hard_state(hs: HardState) -> eraftpb::HardState {
     }
 }
 
-pub(super) fn parse<M: protobuf::Message>(data: &[u8]) -> Result<M, String> {
-    M::parse_from_bytes(data).map_err(|e| format!("a configuration change cannot be read: {e}"))
+fn unreadable(e: &prost::DecodeError) -> String {
+    format!("a raft configuration cannot be read: {e}")
+}
+
+fn change_type(value: i32) -> Result<ConfChangeType, String> {
+    match value {
+        0 => Ok(ConfChangeType::AddNode),
+        1 => Ok(ConfChangeType::RemoveNode),
+        2 => Ok(ConfChangeType::AddLearnerNode),
+        other => Err(format!(
+            "a raft configuration change has the unknown type {other}"
+        )),
+    }
+}
+
+/// Reads a change of one member.
+pub(super) fn conf_change(data: &[u8]) -> Result<eraftpb::ConfChange, String> {
+    let c = kvorumpb::ConfChange::decode(data).map_err(|e| unreadable(&e))?;
+    let mut change = eraftpb::ConfChange::default();
+    change.set_id(c.id);
+    change.set_change_type(change_type(c.change_type)?);
+    change.set_node_id(c.node_id);
+    Ok(change)
+}
+
+/// Reads a joint change.
+pub(super) fn conf_change_v2(data: &[u8]) -> Result<eraftpb::ConfChangeV2, String> {
+    let c = kvorumpb::ConfChangeV2::decode(data).map_err(|e| unreadable(&e))?;
+    let mut change = eraftpb::ConfChangeV2::default();
+    change.set_transition(match c.transition {
+        0 => ConfChangeTransition::Auto,
+        1 => ConfChangeTransition::Implicit,
+        2 => ConfChangeTransition::Explicit,
+        other => {
+            return Err(format!(
+                "a raft configuration change has the unknown transition {other}"
+            ));
+        }
+    });
+    for s in &c.changes {
+        let mut single = eraftpb::ConfChangeSingle::default();
+        single.set_change_type(change_type(s.change_type)?);
+        single.set_node_id(s.node_id);
+        change.mut_changes().push(single);
+    }
+    Ok(change)
 }
 
 pub(super) fn encode(state: &eraftpb::ConfState) -> Bytes {
-    // Writing to memory fails only for uninitialised required fields, which these messages do not have.
-    state.write_to_bytes().unwrap_or_default().into()
+    let state = kvorumpb::ConfState {
+        voters: state.voters.clone(),
+        learners: state.learners.clone(),
+        voters_outgoing: state.voters_outgoing.clone(),
+        learners_next: state.learners_next.clone(),
+        auto_leave: state.auto_leave,
+    };
+    state.encode_to_vec().into()
 }
 
 pub(super) fn is_alone(state: &eraftpb::ConfState, id: u64) -> bool {
@@ -68,10 +119,11 @@ pub(super) fn is_alone(state: &eraftpb::ConfState, id: u64) -> bool {
 /// A configuration with these voters, encoded as it is kept in the meta table.
 #[must_use]
 pub fn encode_conf_state(voters: &[u64]) -> Bytes {
-    encode(&eraftpb::ConfState {
+    let state = kvorumpb::ConfState {
         voters: voters.to_vec(),
         ..Default::default()
-    })
+    };
+    state.encode_to_vec().into()
 }
 
 /// Reads a configuration from the meta table.
@@ -79,13 +131,21 @@ pub fn encode_conf_state(voters: &[u64]) -> Bytes {
 /// # Errors
 /// The bytes are not one.
 pub fn decode_conf_state(bytes: &[u8]) -> Result<eraftpb::ConfState, String> {
-    parse(bytes)
+    let s = kvorumpb::ConfState::decode(bytes).map_err(|e| unreadable(&e))?;
+    Ok(eraftpb::ConfState {
+        voters: s.voters,
+        learners: s.learners,
+        voters_outgoing: s.voters_outgoing,
+        learners_next: s.learners_next,
+        auto_leave: s.auto_leave,
+        ..Default::default()
+    })
 }
 
 /// The only voter of an encoded configuration, if there is just one.
 #[must_use]
 pub fn sole_voter(state: &[u8]) -> Option<u64> {
-    let state: eraftpb::ConfState = parse(state).ok()?;
+    let state = decode_conf_state(state).ok()?;
     match state.voters.as_slice() {
         [id] if state.voters_outgoing.is_empty() => Some(*id),
         _ => None,

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use kvorum_proto::kvorumpb;
 use prost::Message as _;
-use raft::eraftpb::{self, ConfChange, ConfChangeV2, Message};
+use raft::eraftpb::{self, Message};
 use raft::{Config, RawNode, ReadOnlyOption, StateRole};
 
 use crate::error::Error;
@@ -275,11 +275,11 @@ impl Node {
     pub fn apply_conf_change(&mut self, entry: &Entry) -> Result<bytes::Bytes, String> {
         let state = match entry.kind {
             EntryKind::ConfChangeV2 => {
-                let change: ConfChangeV2 = convert::parse(&entry.data)?;
+                let change = convert::conf_change_v2(&entry.data)?;
                 self.raw.apply_conf_change(&change)
             }
             _ => {
-                let change: ConfChange = convert::parse(&entry.data)?;
+                let change = convert::conf_change(&entry.data)?;
                 self.raw.apply_conf_change(&change)
             }
         };
