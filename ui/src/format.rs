@@ -53,6 +53,13 @@ pub(crate) fn millis(ms: f64) -> String {
     }
 }
 
+/// A number with its unit, without the zeros that end its decimals: for the labels of an axis.
+pub(crate) fn plain(text: &str) -> String {
+    let (number, unit) = text.split_at(text.find(' ').unwrap_or(text.len()));
+    let number = if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { number };
+    format!("{number}{unit}")
+}
+
 /// How long something has lasted, in its two largest units.
 pub(crate) fn duration(ms: u64) -> String {
     let seconds = ms / 1000;
@@ -107,6 +114,11 @@ mod tests {
         assert_eq!(millis(1.234), "1.23 ms");
         assert_eq!(millis(45.67), "45.7 ms");
         assert_eq!(millis(1500.0), "1.50 s");
+    }
+
+    #[test]
+    fn labels_of_an_axis_have_no_idle_zeros() {
+        assert_eq!(["4.00 ms", "0.20 ms", "200 ms", "1,000"].map(plain), ["4 ms", "0.2 ms", "200 ms", "1,000"]);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! another site cannot reach it by rebinding its name), requests that a browser marks as coming from another site are
 //! refused, and every route only reads. Whoever can connect can read every key.
 
+mod browse;
 mod error;
 mod feed;
 mod guard;

@@ -363,7 +363,7 @@ async fn there_are_only_so_many_streams_and_a_closed_one_makes_room() {
     let refused = ask(&console, "/admin/v1/events", &[]).await;
     assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
     open.pop();
-    stream(&console).await;
+    open.push(stream(&console).await);
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,6 +5,7 @@ use leptos::prelude::*;
 use wasm_bindgen::JsCast;
 use web_sys::Element;
 
+use crate::format;
 use crate::plot::{self, Frame, HEIGHT, Points, WIDTH};
 
 /// One line of a chart.
@@ -47,8 +48,8 @@ pub(crate) fn Chart(
                     {move || lines.with(|lines| curves(lines, frame.get()))}
                     <Cursor cursor/>
                 </svg>
-                <span class="tick at-top">{move || show(frame.get().top)}</span>
-                <span class="tick at-half">{move || show(frame.get().top / 2.0)}</span>
+                <span class="tick at-top">{move || format::plain(&show(frame.get().top))}</span>
+                <span class="tick at-half">{move || format::plain(&show(frame.get().top / 2.0))}</span>
             </div>
             <div class="times" aria-hidden="true">
                 <span>{move || format!("{} min ago", span_ms.get() / 60_000)}</span>

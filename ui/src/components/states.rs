@@ -1,5 +1,6 @@
 //! What a page shows instead of an answer: a skeleton, a failure, or how to begin.
 
+use kvorum_api::ErrorCode;
 use leptos::prelude::*;
 
 use crate::api::Failure;
@@ -16,12 +17,21 @@ pub(crate) fn Skeleton(lines: usize) -> impl IntoView {
     }
 }
 
-/// What went wrong, how to find it in the log, and a way to try again.
+/// What went wrong, how to find it in the log, and a way on: to try again, or `newest`, where the failure is about a
+/// revision.
 #[component]
-pub(crate) fn Failed(failure: Failure, again: RwSignal<u32>) -> impl IntoView {
-    let title = match failure.code {
-        None => "No connection",
-        Some(_) => "That did not work",
+pub(crate) fn Failed(
+    failure: Failure,
+    again: RwSignal<u32>,
+    #[prop(into)] newest: String,
+) -> impl IntoView {
+    let title = title(failure.code);
+    let of_revision = matches!(failure.code, Some(ErrorCode::Compacted | ErrorCode::FutureRevision));
+    let way_on = if of_revision {
+        view! { <a href=newest class="button">"To the newest revision"</a> }.into_any()
+    } else {
+        let retry = move |_| again.update(|again| *again += 1);
+        view! { <button on:click=retry>"Try again"</button> }.into_any()
     };
     let request = failure.request_id.map(|id| {
         view! { <p class="quiet small">"Request " <code>{id}</code></p> }
@@ -31,8 +41,18 @@ pub(crate) fn Failed(failure: Failure, again: RwSignal<u32>) -> impl IntoView {
             <h2>{title}</h2>
             <p>{failure.message}</p>
             {request}
-            <button on:click=move |_| again.update(|again| *again += 1)>"Try again"</button>
+            {way_on}
         </div>
+    }
+}
+
+fn title(code: Option<ErrorCode>) -> &'static str {
+    match code {
+        None => "No connection",
+        Some(ErrorCode::Compacted) => "This revision is compacted",
+        Some(ErrorCode::FutureRevision) => "This revision does not exist yet",
+        Some(ErrorCode::Unavailable) => "The member cannot answer now",
+        Some(_) => "That did not work",
     }
 }
 

@@ -76,7 +76,8 @@ fn Answer() -> impl IntoView {
         Stage::There => view! { <Listing/> }.into_any(),
         Stage::Failed => {
             let failure = shown.listing.with_untracked(|listing| listing.failure.clone());
-            failure.map(|failure| view! { <Failed failure again=shown.again/> }).into_any()
+            let newest = shown.address.with_untracked(|address| address.newest().href());
+            failure.map(|failure| view! { <Failed failure again=shown.again newest/> }).into_any()
         }
     }
 }

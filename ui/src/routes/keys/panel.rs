@@ -6,6 +6,7 @@ use leptos::prelude::*;
 use super::Shown;
 use super::past::PastSection;
 use super::value::ValueSection;
+use crate::address::KeysAddress;
 use crate::api;
 use crate::bytes;
 use crate::components::{Copy, Failed, Icon, Shape, Skeleton};
@@ -36,14 +37,15 @@ pub(super) fn KeyPanel() -> impl IntoView {
                 </a>
             </header>
             <OldVersion/>
-            {move || face(view, shown.again)}
+            {move || face(view, shown)}
             <PastSection question/>
         </article>
     }
 }
 
 /// The key in its state.
-fn face(view: RwSignal<Fetched<KeyView>>, again: RwSignal<u32>) -> AnyView {
+fn face(view: RwSignal<Fetched<KeyView>>, shown: Shown) -> AnyView {
+    let newest = || shown.address.with(|it| KeysAddress { at: None, ..it.newest() }.href());
     view.with(|view| match (&view.value, &view.failure) {
         (Some(view), _) => {
             view! { <Metadata view=view.clone()/> <ValueSection view=view.clone()/> }.into_any()
@@ -51,7 +53,7 @@ fn face(view: RwSignal<Fetched<KeyView>>, again: RwSignal<u32>) -> AnyView {
         (None, Some(failure)) if failure.code == Some(kvorum_api::ErrorCode::NotFound) => {
             view! { <p class="absent">"Not there: "{failure.message.clone()}"."</p> }.into_any()
         }
-        (None, Some(failure)) => view! { <Failed failure=failure.clone() again/> }.into_any(),
+        (None, Some(failure)) => view! { <Failed failure=failure.clone() again=shown.again newest=newest()/> }.into_any(),
         (None, None) => view! { <Skeleton lines=6/> }.into_any(),
     })
 }
@@ -62,7 +64,7 @@ fn OldVersion() -> impl IntoView {
     let shown: Shown = expect_context();
     let at = Memo::new(move |_| shown.address.with(|address| address.at));
     let newest = move || {
-        shown.address.with(|it| crate::address::KeysAddress { at: None, ..it.clone() }.href())
+        shown.address.with(|it| KeysAddress { at: None, ..it.clone() }.href())
     };
     move || {
         at.get().map(|at| {

@@ -39,7 +39,7 @@ fn face(past: RwSignal<Fetched<KeyHistory>>, shown: Shown) -> AnyView {
             let lines = past.versions.iter().map(|version| line(shown.address, version)).collect_view();
             view! { <ol class="timeline">{lines}</ol> {end(past)} }.into_any()
         }
-        (None, Some(failure)) => view! { <Failed failure=failure.clone() again=shown.again/> }.into_any(),
+        (None, Some(failure)) => view! { <Failed failure=failure.clone() again=shown.again newest=String::new()/> }.into_any(),
         (None, None) => view! { <Skeleton lines=3/> }.into_any(),
     })
 }
