@@ -1,6 +1,7 @@
 //! `cargo xtask`: build, run, test and measure kvorum with one command each.
 
 mod bench;
+mod browser;
 mod packages;
 mod product;
 mod run;

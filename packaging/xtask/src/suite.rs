@@ -1,11 +1,12 @@
 //! `cargo xtask test`: everything that must hold, in order, with one line per step and one summary line.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
+use crate::browser;
 use crate::packages::{self, FOR_TESTS};
 use crate::product::{self, Repo};
 use crate::step::{self, Ran};
@@ -14,10 +15,16 @@ use crate::ui;
 
 /// Server crates and tests; the console is compiled for the browser and this program is running, so both stand apart.
 /// Every step names the same set: another one would give shared dependencies other features, and compile them again.
-const SERVER: [&str; 5] = ["--workspace", "--exclude", "kvorum-ui", "--exclude", "xtask"];
+const SERVER: [&str; 5] = [
+    "--workspace",
+    "--exclude",
+    "kvorum-ui",
+    "--exclude",
+    "xtask",
+];
 
 /// How a step ended.
-enum Outcome {
+pub(crate) enum Outcome {
     /// It ran; these are its counts.
     Counted(Tally),
     /// It ran and something is wrong: what to show.
@@ -78,8 +85,10 @@ const STEPS: &[Step] = &[
     },
 ];
 
-struct Suite<'a> {
-    repo: &'a Repo,
+/// What every step needs.
+pub(crate) struct Suite<'a> {
+    /// The working tree.
+    pub(crate) repo: &'a Repo,
     logs: PathBuf,
 }
 
@@ -91,7 +100,8 @@ impl<'a> Suite<'a> {
         }
     }
 
-    fn execute(&self, name: &str, command: Command) -> Result<Ran> {
+    /// Runs a command to its end and keeps what it prints.
+    pub(crate) fn execute(&self, name: &str, command: Command) -> Result<Ran> {
         step::execute(&self.logs, name, command)
     }
 
@@ -191,7 +201,8 @@ fn perform(suite: &Suite<'_>, step: &Step) -> Tally {
     }
 }
 
-fn explain(ran: &Ran) -> String {
+/// What went wrong, as the command told it.
+pub(crate) fn explain(ran: &Ran) -> String {
     format!(
         "{}\n        ended with {}; all of it: {}",
         ran.tail(),
@@ -222,7 +233,9 @@ fn clippy(suite: &Suite<'_>) -> Result<Outcome> {
 }
 
 fn server(suite: &Suite<'_>) -> Result<Outcome> {
-    let mut cargo = suite.repo.cargo(&["build", "--release", "--bins", "--tests"]);
+    let mut cargo = suite
+        .repo
+        .cargo(&["build", "--release", "--bins", "--tests"]);
     cargo.args(SERVER);
     suite.check("server", cargo)
 }
@@ -266,70 +279,13 @@ fn unit_console(suite: &Suite<'_>) -> Result<Outcome> {
 }
 
 fn processes(suite: &Suite<'_>) -> Result<Outcome> {
-    suite.cargo_test("processes", &SERVER, &["--test", "it", "--", "--show-output"])
+    suite.cargo_test(
+        "processes",
+        &SERVER,
+        &["--test", "it", "--", "--show-output"],
+    )
 }
 
-/// A tour through the console in a real browser, against a real member.
 fn browser(suite: &Suite<'_>) -> Result<Outcome> {
-    for program in ["node", "npm", "chromium"] {
-        if packages::find(program).is_none() {
-            return Ok(Outcome::Skipped(format!("{program} is not installed")));
-        }
-    }
-    let tour = suite.repo.path().join("tests/browser");
-    let modules = install_modules(suite, &tour)?;
-    let mut node = Command::new("node");
-    node.current_dir(suite.repo.path())
-        .arg("tests/browser/tour.mjs")
-        .env("KVORUM_BIN", suite.repo.program("kvorum")?)
-        .env("NODE_PATH", modules);
-    let ran = suite.execute("browser", node)?;
-    let passed = ran
-        .output
-        .lines()
-        .filter(|line| line.trim_start().starts_with("ok "))
-        .count();
-    let failed = ran
-        .output
-        .lines()
-        .filter(|line| line.trim_start().starts_with("not ok "))
-        .count();
-    let tally = Tally {
-        passed: u32::try_from(passed).unwrap_or(u32::MAX),
-        failed: u32::try_from(failed).unwrap_or(u32::MAX),
-        skipped: 0,
-    };
-    if ran.status.success() && failed == 0 {
-        return Ok(Outcome::Counted(if passed == 0 {
-            Tally::PASSED
-        } else {
-            tally
-        }));
-    }
-    Ok(Outcome::Failed(
-        Tally {
-            failed: tally.failed.max(1),
-            ..tally
-        },
-        explain(&ran),
-    ))
-}
-
-/// Puts the packages of the lock file under `target/`, beside a copy of it; the tree stays as it is.
-fn install_modules(suite: &Suite<'_>, tour: &Path) -> Result<PathBuf> {
-    let place = suite.repo.target("browser");
-    std::fs::create_dir_all(&place).with_context(|| format!("make {}", place.display()))?;
-    for name in ["package.json", "package-lock.json"] {
-        let from = tour.join(name);
-        std::fs::copy(&from, place.join(name))
-            .with_context(|| format!("copy {}", from.display()))?;
-    }
-    let mut npm = Command::new("npm");
-    npm.current_dir(&place)
-        .args(["ci", "--no-audit", "--no-fund"]);
-    let ran = suite.execute("npm-ci", npm)?;
-    if !ran.status.success() {
-        bail!("npm ci failed:\n{}", explain(&ran));
-    }
-    Ok(place.join("node_modules"))
+    browser::tour(suite)
 }
