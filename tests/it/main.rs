@@ -2,6 +2,8 @@
 
 mod bad_input;
 mod both;
+mod clients;
+mod etcdctl;
 mod kill_nine;
 mod rpc;
 mod seed;

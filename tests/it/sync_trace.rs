@@ -14,7 +14,7 @@ const PUTS: usize = 40;
 
 /// Calls that move bytes or make them durable; the trace holds these in full.
 const CALLS: &str = "trace=read,readv,recvfrom,recvmsg,write,writev,sendto,sendmsg,pwrite64,pwritev,pwritev2,\
-                     fsync,fdatasync";
+                     fsync,fdatasync,open,openat,openat2";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_reply_leaves_before_the_sync_that_covers_it() {

@@ -18,7 +18,9 @@ pub fn etcd() -> Option<PathBuf> {
     FOUND
         .get_or_init(|| {
             let named = std::env::var_os("KVORUM_ETCD").map(PathBuf::from);
-            named.or_else(|| built("etcd", "go.etcd.io/etcd/server/v3")).or_else(installed)
+            named
+                .or_else(|| built("etcd", "go.etcd.io/etcd/server/v3"))
+                .or_else(installed)
         })
         .clone()
 }
@@ -31,14 +33,22 @@ pub fn installed() -> Option<PathBuf> {
 
 /// Builds one of etcd's programs from the pinned module, once.
 fn built(name: &str, package: &str) -> Option<PathBuf> {
-    let program = build_dir().join("reference").join(format!("{name}-{ETCD_VERSION}"));
+    let program = build_dir()
+        .join("reference")
+        .join(format!("{name}-{ETCD_VERSION}"));
     if program.exists() {
         return Some(program);
     }
     let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/etcd");
     let go = find_program("go")?;
     eprintln!("building etcd {ETCD_VERSION} to compare with");
-    let status =
-        Command::new(go).current_dir(module).args(["build", "-o"]).arg(&program).arg(package).status();
-    status.is_ok_and(|status| status.success()).then_some(program)
+    let status = Command::new(go)
+        .current_dir(module)
+        .args(["build", "-o"])
+        .arg(&program)
+        .arg(package)
+        .status();
+    status
+        .is_ok_and(|status| status.success())
+        .then_some(program)
 }

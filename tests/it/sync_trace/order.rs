@@ -38,8 +38,12 @@ pub(super) fn check(calls: &[Call], folder: &str, names: &[String]) -> Result<()
     Ok(())
 }
 
-/// Whether a sync of the written file began after the write and had ended when the reply began.
+/// Whether the write itself was durable and had ended when the reply began, or a sync of its file began after the
+/// write and had ended by then.
 fn synced_before(calls: &[Call], write: &Call, replied: usize) -> bool {
+    if write.synchronous {
+        return write.ended < replied;
+    }
     calls.iter().any(|call| {
         (call.name == "fdatasync" || call.name == "fsync")
             && call.result == 0
@@ -154,6 +158,7 @@ mod tests {
             began: place,
             ended: place,
             result: bytes.len() as i64,
+            synchronous: false,
         }
     }
 
@@ -219,6 +224,27 @@ mod tests {
             .is_err()
         );
         assert!(calls(call("fsync", LOG, b"", 2)).is_ok());
+    }
+
+    #[test]
+    fn a_durable_write_needs_no_sync_but_must_have_ended() {
+        let verdict = |ended| {
+            let mut request = PREFACE.to_vec();
+            request.extend(frame(1, b"k"));
+            let write = Call {
+                synchronous: true,
+                ended,
+                ..call("pwrite64", LOG, b"k", 1)
+            };
+            let reply = call("write", SOCKET, &frame(1, b"reply"), 3);
+            check(
+                &[call("read", SOCKET, &request, 0), write, reply],
+                "/data",
+                &["k".to_owned()],
+            )
+        };
+        assert!(verdict(2).is_ok());
+        assert!(verdict(4).is_err());
     }
 
     #[test]

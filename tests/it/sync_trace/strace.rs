@@ -1,6 +1,6 @@
 //! Reads what `strace -f -yy -xx` prints.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// One finished system call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,10 +16,57 @@ pub(super) struct Call {
     pub(super) ended: usize,
     /// What it returned.
     pub(super) result: i64,
+    /// A write that is durable when it returns: the file was opened so, or the call says so.
+    pub(super) synchronous: bool,
 }
 
 /// All calls of the trace, in the order in which they ended.
 pub(super) fn parse(trace: &str) -> Vec<Call> {
+    let mut calls = Vec::new();
+    let mut files = OpenFiles::default();
+    for (text, began, ended) in whole_lines(trace) {
+        files.opened(&text);
+        let call = call(&text, began, ended);
+        calls.extend(call.map(|call| Call {
+            synchronous: files.synchronous(&text),
+            ..call
+        }));
+    }
+    calls
+}
+
+/// Descriptors of files whose writes are durable when they return.
+#[derive(Default)]
+struct OpenFiles(HashSet<String>);
+
+impl OpenFiles {
+    /// Notes `openat(…, FLAGS, …) = DESCRIPTOR<path>`; a number is used again after its file was closed.
+    fn opened(&mut self, text: &str) {
+        if !text.starts_with("open") {
+            return;
+        }
+        let Some((arguments, result)) = text.rsplit_once(" = ") else {
+            return;
+        };
+        let descriptor = result.split('<').next().unwrap_or_default().to_owned();
+        if arguments.contains("O_DSYNC") || arguments.contains("O_SYNC") {
+            self.0.insert(descriptor);
+        } else {
+            self.0.remove(&descriptor);
+        }
+    }
+
+    fn synchronous(&self, text: &str) -> bool {
+        let descriptor = text
+            .split_once('(')
+            .and_then(|(_, rest)| rest.split('<').next());
+        let asked = text.contains("RWF_DSYNC") || text.contains("RWF_SYNC");
+        asked || descriptor.is_some_and(|descriptor| self.0.contains(descriptor))
+    }
+}
+
+/// Puts the two halves of interrupted calls together; with each text, where it began and ended.
+fn whole_lines(trace: &str) -> Vec<(String, usize, usize)> {
     let mut calls = Vec::new();
     // A thread has at most one call under way; strace splits it when another thread comes between.
     let mut open: HashMap<&str, (usize, String)> = HashMap::new();
@@ -35,9 +82,9 @@ pub(super) fn parse(trace: &str) -> Vec<Call> {
                 continue;
             };
             let rest = text.split_once("resumed>").map_or("", |(_, rest)| rest);
-            calls.extend(call(&format!("{first}{rest}"), began, place));
+            calls.push((format!("{first}{rest}"), began, place));
         } else {
-            calls.extend(call(text, place, place));
+            calls.push((text.to_owned(), place, place));
         }
     }
     calls
@@ -71,6 +118,7 @@ fn call(text: &str, began: usize, ended: usize) -> Option<Call> {
         began,
         ended,
         result,
+        synchronous: false,
     })
 }
 
@@ -144,6 +192,22 @@ mod tests {
         );
         assert_eq!(calls[1].file, "/log/1");
         assert_eq!(calls[2].bytes, b"b");
+    }
+
+    #[test]
+    fn a_file_opened_for_durable_writes_is_known_until_its_number_is_used_again() {
+        let trace = "1 openat(AT_FDCWD</>, \"\\x2f\", O_WRONLY|O_DIRECT|O_DSYNC) = 7</log/1>\n\
+                     1 pwrite64(7</log/1>, \"\\x61\", 1, 0) = 1\n\
+                     1 pwrite64(8</log/2>, \"\\x61\", 1, 0) = 1\n\
+                     1 openat(AT_FDCWD</>, \"\\x2f\", O_WRONLY) = 7</log/3>\n\
+                     1 pwrite64(7</log/3>, \"\\x61\", 1, 0) = 1\n\
+                     1 pwritev2(7</log/3>, [{iov_base=\"\\x61\", iov_len=1}], 1, 0, RWF_DSYNC) = 1\n";
+        let writes: Vec<bool> = parse(trace)
+            .iter()
+            .filter(|call| call.name.starts_with("pwrite"))
+            .map(|call| call.synchronous)
+            .collect();
+        assert_eq!(writes, [true, false, false, true]);
     }
 
     #[test]

@@ -1,0 +1,104 @@
+// Command go-client runs etcd's official Go client against one server and checks every answer.
+//
+// It prints "ok NAME" or "FAIL NAME: why" for each check and ends with 1 if one failed.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+)
+
+// Far above what any check takes; one that gets here has found a hang.
+const checkTimeout = 60 * time.Second
+
+type check struct {
+	name string
+	run  func(ctx context.Context, c *clientv3.Client)
+}
+
+// A failed expectation unwinds to the check that made it.
+type failure struct{ why string }
+
+func must[T any](value T, err error) T {
+	if err != nil {
+		panic(failure{err.Error()})
+	}
+	return value
+}
+
+func ok(err error) {
+	if err != nil {
+		panic(failure{err.Error()})
+	}
+}
+
+func equal[T comparable](what string, got, want T) {
+	if got != want {
+		panic(failure{fmt.Sprintf("%s: got %v, want %v", what, got, want)})
+	}
+}
+
+// Go clients compare typed errors, so the text and the code must both be etcd's.
+func refused(got, want error) {
+	if !errors.Is(got, want) {
+		panic(failure{fmt.Sprintf("got error %q, want %q", got, want)})
+	}
+}
+
+func main() {
+	if len(os.Args) != 2 {
+		fmt.Fprintln(os.Stderr, "usage: go-client HOST:PORT")
+		os.Exit(2)
+	}
+	var checks []check
+	checks = append(checks, kvChecks...)
+	checks = append(checks, txnChecks...)
+	checks = append(checks, watchChecks...)
+	checks = append(checks, leaseChecks...)
+	checks = append(checks, concurrencyChecks...)
+	checks = append(checks, maintenanceChecks...)
+	failed := 0
+	for _, check := range checks {
+		if err := runOne(check, os.Args[1]); err != nil {
+			fmt.Printf("FAIL %s: %v\n", check.name, err)
+			failed++
+		} else {
+			fmt.Printf("ok %s\n", check.name)
+		}
+	}
+	if failed > 0 {
+		os.Exit(1)
+	}
+}
+
+func runOne(check check, endpoint string) (err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), checkTimeout)
+	defer cancel()
+	client, err := clientv3.New(clientv3.Config{
+		Endpoints:   []string{endpoint},
+		DialTimeout: 10 * time.Second,
+		Logger:      zap.NewNop(),
+		Context:     ctx,
+	})
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	defer func() {
+		switch reason := recover().(type) {
+		case nil:
+		case failure:
+			err = errors.New(reason.why)
+		default:
+			panic(reason)
+		}
+	}()
+	check.run(ctx, client)
+	return nil
+}

@@ -1,0 +1,156 @@
+//! Published clients in Go, Python and Rust, each with its own script over KV, txn, watch and lease.
+//!
+//! Every script runs against kvorum and against a real etcd with the same expectations, so that a wrong expectation
+//! shows as well as a wrong server.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use kvorum_tests::{
+    process::{Options, TestDir, build_dir, find_program, start_etcd},
+    reference,
+};
+
+#[test]
+fn go() {
+    let Some(go) = find_program("go") else {
+        return skip("Go client", "no Go toolchain");
+    };
+    let program = build_dir().join("reference").join("go-client");
+    let built = output(
+        Command::new(go)
+            .current_dir(clients("go"))
+            .args(["build", "-o"])
+            .arg(&program)
+            .arg("."),
+    );
+    let version = built.1.contains("requires go >=") || built.1.contains("invalid go version");
+    if !built.0 && version {
+        return skip(
+            "Go client",
+            "the Go toolchain is older than the client needs",
+        );
+    }
+    assert!(built.0, "go build: {}", built.1);
+    on_both("go-client", || Command::new(&program));
+}
+
+#[test]
+fn python() {
+    let Some(python) = find_program("python3") else {
+        return skip("Python client", "no python3");
+    };
+    let venv = build_dir().join("reference").join("python");
+    let inside = venv.join("bin").join("python");
+    let installed = venv.join("installed");
+    if !installed.exists() {
+        let made = output(
+            Command::new(python)
+                .args(["-m", "venv", "--clear"])
+                .arg(&venv),
+        );
+        if !made.0 {
+            return skip(
+                "Python client",
+                &format!("python3 -m venv: {}", last_line(&made.1)),
+            );
+        }
+        let requirements = clients("python").join("requirements.txt");
+        let pip = output(
+            Command::new(&inside)
+                .args(["-m", "pip", "install", "--quiet", "-r"])
+                .arg(requirements),
+        );
+        if !pip.0 {
+            return skip("Python client", &format!("pip: {}", last_line(&pip.1)));
+        }
+        std::fs::write(installed, "").expect("the build folder is writable");
+    }
+    let script = clients("python").join("client.py");
+    on_both("python-client", || {
+        let mut command = Command::new(&inside);
+        command.arg(&script);
+        command
+    });
+}
+
+#[test]
+fn rust() {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let target = build_dir().join("reference").join("rust");
+    // The client's build insists on a protoc; ours is written in Rust.
+    let cargo = |verb: &str| {
+        let mut command = Command::new(&cargo);
+        command
+            .current_dir(clients("rust"))
+            .env("CARGO_TARGET_DIR", &target)
+            .env("PROTOC", env!("CARGO_BIN_EXE_protoc"))
+            .args([verb, "--quiet", "--locked"]);
+        command
+    };
+    let built = output(&mut cargo("build"));
+    assert!(built.0, "cargo build of the Rust client: {}", built.1);
+    on_both("rust-client", || {
+        let mut command = cargo("run");
+        command.arg("--");
+        command
+    });
+}
+
+fn clients(language: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("clients")
+        .join(language)
+}
+
+fn skip(what: &str, why: &str) {
+    println!("SKIP {what}: {why}");
+}
+
+/// Runs the client against a fresh kvorum and, where there is one, a fresh etcd.
+fn on_both(name: &str, client: impl Fn() -> Command) {
+    let dir = TestDir::new(name);
+    let member = Options::new(&dir).start();
+    passes(name, "kvorum", client().arg(member.address()));
+    drop(member);
+    match reference::etcd() {
+        Some(program) => {
+            let etcd = start_etcd(&program, &dir, &["--unsafe-no-fsync"]);
+            passes(name, "etcd", client().arg(etcd.address()));
+        }
+        None => println!("{name}: no etcd here, so only kvorum was asked"),
+    }
+}
+
+fn passes(name: &str, server: &str, client: &mut Command) {
+    let (success, printed) = output(client);
+    assert!(success, "{name} on {server}:\n{printed}");
+    let passed = printed
+        .lines()
+        .filter(|line| line.starts_with("ok "))
+        .count();
+    assert!(passed > 0, "{name} on {server} checked nothing:\n{printed}");
+    println!("{name}: {passed} checks pass on {server}");
+}
+
+/// Whether the command succeeded, and all that it printed.
+fn output(command: &mut Command) -> (bool, String) {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let printed = [stdout, stderr].concat();
+    (
+        status.success(),
+        String::from_utf8_lossy(&printed).into_owned(),
+    )
+}
+
+fn last_line(text: &str) -> &str {
+    text.lines().last().unwrap_or("failed")
+}
