@@ -19,7 +19,10 @@ fn main() -> io::Result<()> {
     let files = if dist.join("index.html").exists() {
         files_of(&dist)?
     } else {
-        vec![("index.html".to_owned(), from_manifest("src/placeholder.html"))]
+        vec![(
+            "index.html".to_owned(),
+            from_manifest("src/placeholder.html"),
+        )]
     };
     let mut code = String::from("const ASSETS: &[Asset] = &[\n");
     for (name, path) in files {
@@ -49,7 +52,11 @@ fn files_of(dist: &Path) -> io::Result<Vec<(String, PathBuf)>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(dist)? {
         let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         if !name.ends_with(".br") && !name.ends_with(".gz") {
             files.push((name, path));
         }
@@ -77,5 +84,9 @@ fn copy(path: &Path, suffix: &str) -> String {
     let mut copy = path.as_os_str().to_owned();
     copy.push(format!(".{suffix}"));
     let copy = PathBuf::from(copy);
-    if copy.exists() { format!("Some(include_bytes!({copy:?}))") } else { "None".to_owned() }
+    if copy.exists() {
+        format!("Some(include_bytes!({copy:?}))")
+    } else {
+        "None".to_owned()
+    }
 }

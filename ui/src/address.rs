@@ -37,7 +37,9 @@ impl KeysAddress {
     pub(crate) fn parse(get: impl Fn(&str) -> Option<String>) -> Self {
         let octets = |name: &str| {
             let coded = get(&format!("{name}64")).and_then(|coded| base64::decode(&coded));
-            coded.or_else(|| get(name).map(String::into_bytes)).filter(|bytes| !bytes.is_empty())
+            coded
+                .or_else(|| get(name).map(String::into_bytes))
+                .filter(|bytes| !bytes.is_empty())
         };
         let revision = |name: &str| get(name)?.parse().ok().filter(|revision| *revision > 0);
         Self {
@@ -45,7 +47,9 @@ impl KeysAddress {
             flat: get("view").as_deref() == Some("flat"),
             revision: revision("rev"),
             cursor: get("cursor").filter(|cursor| !cursor.is_empty()),
-            skipped: get("skip").and_then(|skip| skip.parse().ok()).unwrap_or_default(),
+            skipped: get("skip")
+                .and_then(|skip| skip.parse().ok())
+                .unwrap_or_default(),
             key: octets("key"),
             form: get("as").and_then(|name| Form::named(&name)),
             at: revision("at"),
@@ -60,29 +64,52 @@ impl KeysAddress {
             query.push("view=flat".to_owned());
         }
         query.extend(self.revision.map(|revision| format!("rev={revision}")));
-        query.extend(self.cursor.as_deref().map(|cursor| format!("cursor={}", escape(cursor))));
+        query.extend(
+            self.cursor
+                .as_deref()
+                .map(|cursor| format!("cursor={}", escape(cursor))),
+        );
         if self.skipped > 0 {
             query.push(format!("skip={}", self.skipped));
         }
         octets_into("key", self.key.as_deref().unwrap_or_default(), &mut query);
         query.extend(self.form.map(|form| format!("as={}", form.name())));
         query.extend(self.at.map(|at| format!("at={at}")));
-        if query.is_empty() { PATH.to_owned() } else { format!("{PATH}?{}", query.join("&")) }
+        if query.is_empty() {
+            PATH.to_owned()
+        } else {
+            format!("{PATH}?{}", query.join("&"))
+        }
     }
 
     /// Another prefix: first page, no key opened.
     pub(crate) fn under(&self, prefix: &[u8]) -> Self {
-        Self { prefix: prefix.to_vec(), flat: self.flat, revision: self.revision, ..Self::default() }
+        Self {
+            prefix: prefix.to_vec(),
+            flat: self.flat,
+            revision: self.revision,
+            ..Self::default()
+        }
     }
 
     /// The same listing with a key opened at its newest version.
     pub(crate) fn open(&self, key: &[u8]) -> Self {
-        Self { key: Some(key.to_vec()), form: None, at: None, ..self.clone() }
+        Self {
+            key: Some(key.to_vec()),
+            form: None,
+            at: None,
+            ..self.clone()
+        }
     }
 
     /// The same listing with no key opened.
     pub(crate) fn closed(&self) -> Self {
-        Self { key: None, form: None, at: None, ..self.clone() }
+        Self {
+            key: None,
+            form: None,
+            at: None,
+            ..self.clone()
+        }
     }
 
     /// The page after this one, pinned to the revision this one was read at.
@@ -97,12 +124,19 @@ impl KeysAddress {
 
     /// The first page of the same listing.
     pub(crate) fn first_page(&self) -> Self {
-        Self { cursor: None, skipped: 0, ..self.clone() }
+        Self {
+            cursor: None,
+            skipped: 0,
+            ..self.clone()
+        }
     }
 
     /// The same at the newest revision; a cursor of an older one would be out of place.
     pub(crate) fn newest(&self) -> Self {
-        Self { revision: None, ..self.first_page() }
+        Self {
+            revision: None,
+            ..self.first_page()
+        }
     }
 
     /// The revision the opened key is read at.
@@ -118,7 +152,10 @@ pub(crate) fn ancestors(prefix: &[u8]) -> Vec<(String, Vec<u8>)> {
     for (place, byte) in prefix.iter().enumerate() {
         let last = place + 1 == prefix.len();
         if *byte == DELIMITER || last {
-            found.push((bytes::escaped(&prefix[start..=place]), prefix[..=place].to_vec()));
+            found.push((
+                bytes::escaped(&prefix[start..=place]),
+                prefix[..=place].to_vec(),
+            ));
             start = place + 1;
         }
     }
@@ -169,7 +206,10 @@ mod tests {
         let mut rest = text.bytes();
         while let Some(byte) = rest.next() {
             if byte == b'%' {
-                let hex = [rest.next().expect("two digits"), rest.next().expect("two digits")];
+                let hex = [
+                    rest.next().expect("two digits"),
+                    rest.next().expect("two digits"),
+                ];
                 let hex = std::str::from_utf8(&hex).expect("ASCII");
                 bytes.push(u8::from_str_radix(hex, 16).expect("hexadecimal"));
             } else {
@@ -191,14 +231,22 @@ mod tests {
             form: Some(Form::Hex),
             at: Some(5),
         };
-        for address in [KeysAddress::default(), whole.clone(), whole.closed(), whole.newest()] {
+        for address in [
+            KeysAddress::default(),
+            whole.clone(),
+            whole.closed(),
+            whole.newest(),
+        ] {
             assert_eq!(reparse(&address.href()), address, "{}", address.href());
         }
     }
 
     #[test]
     fn text_stays_legible_in_the_address() {
-        let address = KeysAddress { prefix: b"app/config/".to_vec(), ..KeysAddress::default() };
+        let address = KeysAddress {
+            prefix: b"app/config/".to_vec(),
+            ..KeysAddress::default()
+        };
         assert_eq!(address.href(), "/keys?prefix=app/config/");
     }
 
@@ -211,14 +259,22 @@ mod tests {
 
     #[test]
     fn nonsense_in_the_address_counts_as_absent() {
-        let parsed = KeysAddress::parse(|name| Some(format!("??{name}")).filter(|_| name != "prefix" && name != "key"));
-        assert_eq!((parsed.revision, parsed.at, parsed.form, parsed.key), (None, None, None, None));
+        let parsed = KeysAddress::parse(|name| {
+            Some(format!("??{name}")).filter(|_| name != "prefix" && name != "key")
+        });
+        assert_eq!(
+            (parsed.revision, parsed.at, parsed.form, parsed.key),
+            (None, None, None, None)
+        );
     }
 
     #[test]
     fn every_folder_above_is_offered() {
         let names = |prefix: &[u8]| -> Vec<String> {
-            ancestors(prefix).into_iter().map(|(name, _)| name).collect()
+            ancestors(prefix)
+                .into_iter()
+                .map(|(name, _)| name)
+                .collect()
         };
         assert_eq!(names(b"app/config/w"), ["app/", "config/", "w"]);
         assert_eq!(names(b"/registry/"), ["/", "registry/"]);

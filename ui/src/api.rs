@@ -37,7 +37,10 @@ impl Failure {
 
 /// A page of keys.
 pub(crate) async fn keys(at: &KeysAddress) -> Result<KeyListing, Failure> {
-    let mut url = format!("/admin/v1/keys?limit={PAGE_LINES}&prefix64={}", base64::encode_url(&at.prefix));
+    let mut url = format!(
+        "/admin/v1/keys?limit={PAGE_LINES}&prefix64={}",
+        base64::encode_url(&at.prefix)
+    );
     if !at.flat {
         url += &format!("&delimiter={}", char::from(DELIMITER));
     }
@@ -53,12 +56,20 @@ pub(crate) async fn keys(at: &KeysAddress) -> Result<KeyListing, Failure> {
 /// One key.
 pub(crate) async fn key(key: &[u8], revision: Option<i64>) -> Result<KeyView, Failure> {
     let revision = revision.unwrap_or_default();
-    get(&format!("/admin/v1/key?key={}&revision={revision}", base64::encode_url(key))).await
+    get(&format!(
+        "/admin/v1/key?key={}&revision={revision}",
+        base64::encode_url(key)
+    ))
+    .await
 }
 
 /// One key's past.
 pub(crate) async fn history(key: &[u8]) -> Result<KeyHistory, Failure> {
-    get(&format!("/admin/v1/key/history?key={}", base64::encode_url(key))).await
+    get(&format!(
+        "/admin/v1/key/history?key={}",
+        base64::encode_url(key)
+    ))
+    .await
 }
 
 async fn get<T: DeserializeOwned>(url: &str) -> Result<T, Failure> {

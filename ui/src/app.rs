@@ -46,11 +46,17 @@ pub(crate) fn mount() {
 #[component]
 fn App() -> impl IntoView {
     Settings::provide();
-    let now = Now { live: RwSignal::default(), clock_ms: RwSignal::new(api::now_ms()) };
+    let now = Now {
+        live: RwSignal::default(),
+        clock_ms: RwSignal::new(api::now_ms()),
+    };
     provide_context(now);
     provide_context(Dismiss(RwSignal::new(None)));
     api::follow(now.live);
-    set_interval(move || now.clock_ms.set(api::now_ms()), std::time::Duration::from_secs(1));
+    set_interval(
+        move || now.clock_ms.set(api::now_ms()),
+        std::time::Duration::from_secs(1),
+    );
     view! {
         <Router>
             <Shell/>
@@ -101,7 +107,9 @@ fn announce_route() {
             // The new page is in the document one turn later.
             request_animation_frame(|| {
                 let heading = document().query_selector("main h1").ok().flatten();
-                if let Some(heading) = heading.and_then(|found| found.dyn_into::<HtmlElement>().ok()) {
+                if let Some(heading) =
+                    heading.and_then(|found| found.dyn_into::<HtmlElement>().ok())
+                {
                     let _ = heading.focus();
                 }
             });

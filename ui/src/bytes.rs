@@ -9,7 +9,10 @@ const HEX_LINE_BYTES: usize = 16;
 pub(crate) fn escaped(bytes: &[u8]) -> String {
     let mut line = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
-        chunk.valid().chars().for_each(|c| escape_into(c, &mut line));
+        chunk
+            .valid()
+            .chars()
+            .for_each(|c| escape_into(c, &mut line));
         for byte in chunk.invalid() {
             let _ = write!(line, "\\x{byte:02x}");
         }
@@ -63,7 +66,13 @@ pub(crate) fn hex_dump(bytes: &[u8]) -> String {
         }
         dump.push(' ');
         let visible = |byte: &u8| matches!(byte, 0x20..=0x7e);
-        dump.extend(chunk.iter().map(|byte| if visible(byte) { char::from(*byte) } else { '·' }));
+        dump.extend(chunk.iter().map(|byte| {
+            if visible(byte) {
+                char::from(*byte)
+            } else {
+                '·'
+            }
+        }));
         dump.push('\n');
     }
     dump

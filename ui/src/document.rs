@@ -158,7 +158,8 @@ fn token_len(rest: &str, first: char) -> usize {
         '"' => string_len(rest),
         '{' | '}' | '[' | ']' | ',' | ':' => 1,
         _ => {
-            let ends = |c: char| matches!(c, '{' | '}' | '[' | ']' | ',' | ':' | '"') || c.is_whitespace();
+            let ends =
+                |c: char| matches!(c, '{' | '}' | '[' | ']' | ',' | ':' | '"') || c.is_whitespace();
             rest.find(ends).unwrap_or(rest.len()).max(first.len_utf8())
         }
     }

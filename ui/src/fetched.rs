@@ -20,7 +20,11 @@ pub(crate) struct Fetched<T> {
 
 impl<T> Default for Fetched<T> {
     fn default() -> Self {
-        Self { value: None, failure: None, loading: true }
+        Self {
+            value: None,
+            failure: None,
+            loading: true,
+        }
     }
 }
 
@@ -78,11 +82,32 @@ mod tests {
 
     #[test]
     fn a_failure_does_not_leave_an_old_answer_behind() {
-        let mut fetched = Fetched { value: Some(1), ..Fetched::default() };
-        let failure = Failure { code: None, message: "gone".into(), request_id: None };
+        let mut fetched = Fetched {
+            value: Some(1),
+            ..Fetched::default()
+        };
+        let failure = Failure {
+            code: None,
+            message: "gone".into(),
+            request_id: None,
+        };
         fetched.settle(Err(failure.clone()));
-        assert_eq!(fetched, Fetched { value: None, failure: Some(failure), loading: false });
+        assert_eq!(
+            fetched,
+            Fetched {
+                value: None,
+                failure: Some(failure),
+                loading: false
+            }
+        );
         fetched.settle(Ok(2));
-        assert_eq!(fetched, Fetched { value: Some(2), failure: None, loading: false });
+        assert_eq!(
+            fetched,
+            Fetched {
+                value: Some(2),
+                failure: None,
+                loading: false
+            }
+        );
     }
 }

@@ -15,7 +15,11 @@ pub(crate) fn count(n: u64) -> String {
 
 /// A revision or another signed count.
 pub(crate) fn signed(n: i64) -> String {
-    if n < 0 { format!("−{}", count(n.unsigned_abs())) } else { count(n.unsigned_abs()) }
+    if n < 0 {
+        format!("−{}", count(n.unsigned_abs()))
+    } else {
+        count(n.unsigned_abs())
+    }
 }
 
 /// A size with its binary unit, as disks and quotas are configured.
@@ -32,13 +36,21 @@ pub(crate) fn bytes(n: u64) -> String {
     }
     let decimals = if scaled < 10.0 { 2 } else { 1 };
     let text = format!("{scaled:.decimals$}");
-    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    let text = if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.')
+    } else {
+        &text
+    };
     format!("{text} {}", UNITS[unit])
 }
 
 /// Operations per second.
 pub(crate) fn rate(n: f64) -> String {
-    if n > 0.0 && n < 10.0 && n.fract() > 0.05 { format!("{n:.1}") } else { count(n.round() as u64) }
+    if n > 0.0 && n < 10.0 && n.fract() > 0.05 {
+        format!("{n:.1}")
+    } else {
+        count(n.round() as u64)
+    }
 }
 
 /// A latency, from microseconds to seconds.
@@ -56,7 +68,11 @@ pub(crate) fn millis(ms: f64) -> String {
 /// A number with its unit, without the zeros that end its decimals: for the labels of an axis.
 pub(crate) fn plain(text: &str) -> String {
     let (number, unit) = text.split_at(text.find(' ').unwrap_or(text.len()));
-    let number = if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { number };
+    let number = if number.contains('.') {
+        number.trim_end_matches('0').trim_end_matches('.')
+    } else {
+        number
+    };
     format!("{number}{unit}")
 }
 
@@ -93,7 +109,10 @@ mod tests {
 
     #[test]
     fn thousands_are_separated() {
-        assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!(
+            [0, 999, 1000, 1_234_567].map(count),
+            ["0", "999", "1,000", "1,234,567"]
+        );
         assert_eq!(signed(-1), "−1");
     }
 
@@ -118,7 +137,10 @@ mod tests {
 
     #[test]
     fn labels_of_an_axis_have_no_idle_zeros() {
-        assert_eq!(["4.00 ms", "0.20 ms", "200 ms", "1,000"].map(plain), ["4 ms", "0.2 ms", "200 ms", "1,000"]);
+        assert_eq!(
+            ["4.00 ms", "0.20 ms", "200 ms", "1,000"].map(plain),
+            ["4 ms", "0.2 ms", "200 ms", "1,000"]
+        );
     }
 
     #[test]

@@ -87,11 +87,17 @@ mod tests {
     use super::*;
 
     fn sample(unix_ms: u64) -> Sample {
-        Sample { unix_ms, ..Sample::default() }
+        Sample {
+            unix_ms,
+            ..Sample::default()
+        }
     }
 
     fn state() -> Event {
-        Event::State { overview: Overview::default(), samples: vec![sample(1)] }
+        Event::State {
+            overview: Overview::default(),
+            samples: vec![sample(1)],
+        }
     }
 
     #[test]
@@ -115,7 +121,12 @@ mod tests {
     fn the_curve_is_bounded() {
         let mut live = Live::default();
         for second in 0..2000 {
-            live.apply(Event::Sample { sample: sample(second) }, 0);
+            live.apply(
+                Event::Sample {
+                    sample: sample(second),
+                },
+                0,
+            );
         }
         assert_eq!(live.samples.len(), SAMPLES_KEPT);
         assert_eq!(live.samples[0].unix_ms, 2000 - SAMPLES_KEPT as u64);

@@ -73,19 +73,32 @@ pub(crate) fn area(points: &Points, frame: Frame) -> String {
 }
 
 fn runs(points: &Points, frame: Frame) -> Vec<Vec<(f64, f64)>> {
-    let shown: Vec<_> = points.iter().filter(|(time, _)| frame.shows(*time)).collect();
+    let shown: Vec<_> = points
+        .iter()
+        .filter(|(time, _)| frame.shows(*time))
+        .collect();
     shown
         .split(|(_, value)| value.is_none())
         .filter(|run| !run.is_empty())
         .map(|run| {
-            run.iter().filter_map(|(time, value)| Some((frame.x(*time), frame.y((*value)?)))).collect()
+            run.iter()
+                .filter_map(|(time, value)| Some((frame.x(*time), frame.y((*value)?))))
+                .collect()
         })
         .collect()
 }
 
 /// The largest value shown, 0 if there is none.
-pub(crate) fn peak<'a>(lines: impl IntoIterator<Item = &'a Points>, end_ms: u64, span_ms: u64) -> f64 {
-    let frame = Frame { end_ms, span_ms, top: 1.0 };
+pub(crate) fn peak<'a>(
+    lines: impl IntoIterator<Item = &'a Points>,
+    end_ms: u64,
+    span_ms: u64,
+) -> f64 {
+    let frame = Frame {
+        end_ms,
+        span_ms,
+        top: 1.0,
+    };
     lines
         .into_iter()
         .flatten()
@@ -114,32 +127,61 @@ pub(crate) fn value_at(points: &Points, time_ms: u64) -> Option<f64> {
 mod tests {
     use super::*;
 
-    const FRAME: Frame = Frame { end_ms: 10_000, span_ms: 10_000, top: 10.0 };
+    const FRAME: Frame = Frame {
+        end_ms: 10_000,
+        span_ms: 10_000,
+        top: 10.0,
+    };
 
     #[test]
     fn the_newest_point_stands_at_the_right_edge() {
-        assert_eq!(line(&vec![(0, Some(0.0)), (10_000, Some(10.0))], FRAME), "M0.0 150.0L600.0 0.0");
+        assert_eq!(
+            line(&vec![(0, Some(0.0)), (10_000, Some(10.0))], FRAME),
+            "M0.0 150.0L600.0 0.0"
+        );
     }
 
     #[test]
     fn a_missing_value_breaks_the_line() {
-        let path = line(&vec![(8000, Some(5.0)), (9000, None), (10_000, Some(5.0))], FRAME);
+        let path = line(
+            &vec![(8000, Some(5.0)), (9000, None), (10_000, Some(5.0))],
+            FRAME,
+        );
         assert_eq!(path.matches('M').count(), 2);
     }
 
     #[test]
     fn points_before_the_frame_are_left_out() {
-        let frame = Frame { span_ms: 1000, ..FRAME };
-        assert_eq!(line(&vec![(1000, Some(1.0)), (10_000, Some(0.0))], frame).matches('M').count(), 1);
-        assert_eq!(peak([&vec![(1000, Some(99.0)), (10_000, Some(3.0))]], 10_000, 1000), 3.0);
+        let frame = Frame {
+            span_ms: 1000,
+            ..FRAME
+        };
+        assert_eq!(
+            line(&vec![(1000, Some(1.0)), (10_000, Some(0.0))], frame)
+                .matches('M')
+                .count(),
+            1
+        );
+        assert_eq!(
+            peak(
+                [&vec![(1000, Some(99.0)), (10_000, Some(3.0))]],
+                10_000,
+                1000
+            ),
+            3.0
+        );
     }
 
     #[test]
     fn tops_are_round_and_so_are_their_halves() {
-        let tops = [0.0, 0.3, 1.0, 1.1, 37.0, 100.0, 850.0, 4321.0].map(|peak| round_top(peak, 0.1));
-        assert_eq!(tops.map(|top| format!("{top:.1}")), [
-            "0.1", "0.4", "1.0", "2.0", "40.0", "100.0", "1000.0", "6000.0"
-        ]);
+        let tops =
+            [0.0, 0.3, 1.0, 1.1, 37.0, 100.0, 850.0, 4321.0].map(|peak| round_top(peak, 0.1));
+        assert_eq!(
+            tops.map(|top| format!("{top:.1}")),
+            [
+                "0.1", "0.4", "1.0", "2.0", "40.0", "100.0", "1000.0", "6000.0"
+            ]
+        );
     }
 
     #[test]
@@ -152,6 +194,9 @@ mod tests {
 
     #[test]
     fn the_pointer_names_a_time() {
-        assert_eq!([0.0, 0.5, 1.0, 7.0].map(|part| FRAME.time_at(part)), [0, 5000, 10_000, 10_000]);
+        assert_eq!(
+            [0.0, 0.5, 1.0, 7.0].map(|part| FRAME.time_at(part)),
+            [0, 5000, 10_000, 10_000]
+        );
     }
 }

@@ -26,7 +26,10 @@ impl Theme {
     }
 
     pub(crate) fn named(name: &str) -> Self {
-        Self::ALL.into_iter().find(|theme| theme.name() == name).unwrap_or(Self::System)
+        Self::ALL
+            .into_iter()
+            .find(|theme| theme.name() == name)
+            .unwrap_or(Self::System)
     }
 }
 
@@ -52,7 +55,16 @@ impl Settings {
                 let _ = root.set_attribute("data-theme", theme);
             }
         });
-        Effect::new(move || keep(SHORTCUTS, if settings.shortcuts.get() { "on" } else { "off" }));
+        Effect::new(move || {
+            keep(
+                SHORTCUTS,
+                if settings.shortcuts.get() {
+                    "on"
+                } else {
+                    "off"
+                },
+            )
+        });
         provide_context(settings);
     }
 }

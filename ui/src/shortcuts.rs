@@ -69,7 +69,8 @@ pub(crate) fn listen(help: RwSignal<bool>, dismiss: Dismiss) {
     let keyboard = StoredValue::new(Keyboard::default());
     let navigate = StoredValue::new_local(use_navigate());
     let enabled = settings::settings().shortcuts;
-    let go = move |to: &str| navigate.with_value(|navigate| navigate(to, NavigateOptions::default()));
+    let go =
+        move |to: &str| navigate.with_value(|navigate| navigate(to, NavigateOptions::default()));
     let handle = window_event_listener(ev::keydown, move |event| {
         if typing(&event) {
             leave_field(&event);
@@ -79,7 +80,8 @@ pub(crate) fn listen(help: RwSignal<bool>, dismiss: Dismiss) {
         if modified || help.get_untracked() || !enabled.get_untracked() {
             return;
         }
-        let Some(action) = keyboard.try_update_value(|keyboard| keyboard.press(&event.key())) else {
+        let Some(action) = keyboard.try_update_value(|keyboard| keyboard.press(&event.key()))
+        else {
             return;
         };
         match action {
@@ -115,7 +117,8 @@ fn target(event: &KeyboardEvent) -> Option<HtmlElement> {
 
 fn typing(event: &KeyboardEvent) -> bool {
     target(event).is_some_and(|target| {
-        matches!(target.tag_name().as_str(), "INPUT" | "TEXTAREA" | "SELECT") || target.is_content_editable()
+        matches!(target.tag_name().as_str(), "INPUT" | "TEXTAREA" | "SELECT")
+            || target.is_content_editable()
     })
 }
 
@@ -145,17 +148,18 @@ mod tests {
 
     #[test]
     fn g_counts_for_one_key_only() {
-        assert_eq!(pressed(&["g", "x", "k"]), [Action::None, Action::None, Action::None]);
+        assert_eq!(
+            pressed(&["g", "x", "k"]),
+            [Action::None, Action::None, Action::None]
+        );
         assert_eq!(pressed(&["g", "?", "?"])[1..], [Action::None, Action::Help]);
     }
 
     #[test]
     fn single_keys_act_at_once() {
-        assert_eq!(pressed(&["/", "?", "Escape", "k"]), [
-            Action::Search,
-            Action::Help,
-            Action::Dismiss,
-            Action::None
-        ]);
+        assert_eq!(
+            pressed(&["/", "?", "Escape", "k"]),
+            [Action::Search, Action::Help, Action::Dismiss, Action::None]
+        );
     }
 }

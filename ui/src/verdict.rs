@@ -58,15 +58,29 @@ pub(crate) fn quota_used(overview: &Overview) -> Option<f64> {
 }
 
 fn alarm(overview: &Overview) -> Option<Verdict> {
-    let kinds: Vec<&str> = overview.alarms.iter().map(|alarm| alarm.kind.as_str()).collect();
+    let kinds: Vec<&str> = overview
+        .alarms
+        .iter()
+        .map(|alarm| alarm.kind.as_str())
+        .collect();
     let (title, reason) = if kinds.contains(&"CORRUPT") {
-        ("Corrupt", "A member found data that differs from the others; it serves no requests until it is rebuilt.")
+        (
+            "Corrupt",
+            "A member found data that differs from the others; it serves no requests until it is rebuilt.",
+        )
     } else if kinds.contains(&"NOSPACE") {
-        ("Out of space", "Writes are refused. Compact old revisions, then disarm the alarm.")
+        (
+            "Out of space",
+            "Writes are refused. Compact old revisions, then disarm the alarm.",
+        )
     } else {
         return None;
     };
-    Some(Verdict { level: Level::Critical, title, reason: reason.to_owned() })
+    Some(Verdict {
+        level: Level::Critical,
+        title,
+        reason: reason.to_owned(),
+    })
 }
 
 fn leaderless(overview: &Overview) -> Option<Verdict> {
@@ -80,7 +94,10 @@ fn leaderless(overview: &Overview) -> Option<Verdict> {
 
 fn slow_sync(samples: &[Sample]) -> Option<Verdict> {
     let recent = &samples[samples.len().saturating_sub(RECENT)..];
-    let mut p99: Vec<f64> = recent.iter().filter_map(|sample| Some(sample.sync?.p99_ms)).collect();
+    let mut p99: Vec<f64> = recent
+        .iter()
+        .filter_map(|sample| Some(sample.sync?.p99_ms))
+        .collect();
     p99.sort_by(f64::total_cmp);
     let typical = *p99.get(p99.len() / 2)?;
     let level = match typical {
@@ -113,15 +130,27 @@ fn full(overview: &Overview) -> Option<Verdict> {
 fn healthy(overview: &Overview) -> Verdict {
     let raft = &overview.raft;
     let tolerated = u64::from(raft.voters.saturating_sub(1) / 2);
-    let leads = if raft.leader_name.is_empty() { "This member" } else { raft.leader_name.as_str() };
+    let leads = if raft.leader_name.is_empty() {
+        "This member"
+    } else {
+        raft.leader_name.as_str()
+    };
     let reason = match raft.voters {
         0 | 1 => format!("{leads} is the only voter and leads; no failure is tolerated."),
         voters => format!(
             "{leads} leads {voters} voters; {} tolerated.",
-            if tolerated == 1 { "one failure is".to_owned() } else { format!("{tolerated} failures are") }
+            if tolerated == 1 {
+                "one failure is".to_owned()
+            } else {
+                format!("{tolerated} failures are")
+            }
         ),
     };
-    Verdict { level: Level::Good, title: "Healthy", reason }
+    Verdict {
+        level: Level::Good,
+        title: "Healthy",
+        reason,
+    }
 }
 
 #[cfg(test)]
@@ -139,7 +168,11 @@ mod tests {
                 ..Raft::default()
             },
             now: Sample {
-                store: Store { db_size: 10, quota: 100, ..Store::default() },
+                store: Store {
+                    db_size: 10,
+                    quota: 100,
+                    ..Store::default()
+                },
                 ..Sample::default()
             },
             ..Overview::default()
@@ -147,21 +180,36 @@ mod tests {
     }
 
     fn synced_in(p99_ms: f64) -> Vec<Sample> {
-        vec![Sample { sync: Some(Quantiles { p50_ms: 1.0, p99_ms }), ..Sample::default() }; 10]
+        vec![
+            Sample {
+                sync: Some(Quantiles {
+                    p50_ms: 1.0,
+                    p99_ms
+                }),
+                ..Sample::default()
+            };
+            10
+        ]
     }
 
     #[test]
     fn a_sound_cluster_is_told_how_much_it_tolerates() {
         let verdict = judge(&sound(), &[]);
         assert_eq!(verdict.level, Level::Good);
-        assert_eq!(verdict.reason, "edge-1 leads 3 voters; one failure is tolerated.");
+        assert_eq!(
+            verdict.reason,
+            "edge-1 leads 3 voters; one failure is tolerated."
+        );
     }
 
     #[test]
     fn an_alarm_outweighs_everything() {
         let mut overview = sound();
         overview.raft.leader_id.clear();
-        overview.alarms.push(Alarm { kind: "NOSPACE".into(), member_id: "1".into() });
+        overview.alarms.push(Alarm {
+            kind: "NOSPACE".into(),
+            member_id: "1".into(),
+        });
         assert_eq!(judge(&overview, &synced_in(2000.0)).title, "Out of space");
     }
 

@@ -18,14 +18,23 @@ const VALUES: usize = 16;
 /// Reads the page that `request` asks for.
 pub(crate) async fn page(handle: &Handle, request: ListRequest) -> Result<Page, Refusal> {
     let end = after_prefix(&request.prefix);
-    let mut reads = Reads { handle, revision: request.revision };
-    let whole = reads.range(&request.prefix, end.as_deref(), Want::Count).await?;
+    let mut reads = Reads {
+        handle,
+        revision: request.revision,
+    };
+    let whole = reads
+        .range(&request.prefix, end.as_deref(), Want::Count)
+        .await?;
     let current_revision = whole.revision;
     if reads.revision == 0 {
         reads.revision = current_revision;
     }
     let mut walk = Walk::new(&request);
-    let mut from = Some(if request.from.is_empty() { request.prefix.clone() } else { request.from.clone() });
+    let mut from = Some(if request.from.is_empty() {
+        request.prefix.clone()
+    } else {
+        request.from.clone()
+    });
     while let Some(start) = from {
         from = walk.chunk(&reads, &start, end.as_deref()).await?;
     }
@@ -55,9 +64,20 @@ struct Reads<'a> {
 
 impl Reads<'_> {
     /// Keys from `from` up to `end`, or to the last.
-    async fn range(&self, from: &[u8], end: Option<&[u8]>, want: Want) -> Result<RangeReply, Refusal> {
+    async fn range(
+        &self,
+        from: &[u8],
+        end: Option<&[u8]>,
+        want: Want,
+    ) -> Result<RangeReply, Refusal> {
         // To etcd, "\0" as a start is the first possible key, and as an end it is no end.
-        let or_zero = |bytes: &[u8]| if bytes.is_empty() { vec![0] } else { bytes.to_vec() };
+        let or_zero = |bytes: &[u8]| {
+            if bytes.is_empty() {
+                vec![0]
+            } else {
+                bytes.to_vec()
+            }
+        };
         let limit = match want {
             Want::Count => 0,
             Want::Keys(limit) | Want::Pairs(limit) => limit,
@@ -79,7 +99,11 @@ impl Reads<'_> {
 /// A line before its values are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Line {
-    Folder { prefix: Vec<u8>, count: u64, first: Vec<u8> },
+    Folder {
+        prefix: Vec<u8>,
+        count: u64,
+        first: Vec<u8>,
+    },
     Key(Vec<u8>),
 }
 
@@ -91,7 +115,10 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn new(request: &'a ListRequest) -> Self {
-        Self { request, lines: Vec::new() }
+        Self {
+            request,
+            lines: Vec::new(),
+        }
     }
 
     /// Reads one chunk; gives the start of the next one, if more is wanted and there is more.
@@ -118,7 +145,11 @@ impl<'a> Walk<'a> {
         match (last, self.lines.last_mut()) {
             (Some(_), Some(Line::Folder { prefix, count, .. })) if reply.more => {
                 let behind = after_prefix(prefix);
-                *count = reads.range(prefix, behind.as_deref(), Want::Count).await?.count.unsigned_abs();
+                *count = reads
+                    .range(prefix, behind.as_deref(), Want::Count)
+                    .await?
+                    .count
+                    .unsigned_abs();
                 Ok(behind)
             }
             (Some(last), _) if reply.more => Ok(Some([last.as_slice(), &[0]].concat())),
@@ -134,7 +165,11 @@ impl<'a> Walk<'a> {
         };
         match self.lines.last_mut() {
             Some(Line::Folder { prefix, count, .. }) if *prefix == key[..end] => *count += 1,
-            _ => self.lines.push(Line::Folder { prefix: key[..end].to_vec(), count: 1, first: key.to_vec() }),
+            _ => self.lines.push(Line::Folder {
+                prefix: key[..end].to_vec(),
+                count: 1,
+                first: key.to_vec(),
+            }),
         }
     }
 
@@ -144,7 +179,11 @@ impl<'a> Walk<'a> {
 
     /// The page's lines, and the first key of the next page.
     fn finish(mut self) -> (Vec<Line>, Option<Vec<u8>>) {
-        let over = if self.is_full() { self.lines.pop() } else { None };
+        let over = if self.is_full() {
+            self.lines.pop()
+        } else {
+            None
+        };
         let next = over.map(|line| match line {
             Line::Folder { first, .. } => first,
             Line::Key(key) => key,
@@ -162,7 +201,11 @@ async fn entries(reads: &Reads<'_>, lines: Vec<Line>) -> Result<Vec<Entry>, Refu
             Line::Key(key) => keys.push(key),
             Line::Folder { prefix, count, .. } => {
                 pairs(reads, &mut keys, &mut entries).await?;
-                entries.push(Entry::Folder { prefix, count, count_capped: false });
+                entries.push(Entry::Folder {
+                    prefix,
+                    count,
+                    count_capped: false,
+                });
             }
         }
         if keys.len() == VALUES {
@@ -174,10 +217,18 @@ async fn entries(reads: &Reads<'_>, lines: Vec<Line>) -> Result<Vec<Entry>, Refu
 }
 
 /// Reads neighbouring keys with their values; nothing lies between them at this revision.
-async fn pairs(reads: &Reads<'_>, keys: &mut Vec<Vec<u8>>, entries: &mut Vec<Entry>) -> Result<(), Refusal> {
-    let (Some(first), Some(last)) = (keys.first(), keys.last()) else { return Ok(()) };
+async fn pairs(
+    reads: &Reads<'_>,
+    keys: &mut Vec<Vec<u8>>,
+    entries: &mut Vec<Entry>,
+) -> Result<(), Refusal> {
+    let (Some(first), Some(last)) = (keys.first(), keys.last()) else {
+        return Ok(());
+    };
     let end = [last.as_slice(), &[0]].concat();
-    let reply = reads.range(first, Some(&end), Want::Pairs(keys.len())).await?;
+    let reply = reads
+        .range(first, Some(&end), Want::Pairs(keys.len()))
+        .await?;
     for pair in &reply.kvs {
         entries.push(Entry::Key(decode(pair)?));
     }
@@ -191,7 +242,9 @@ fn folder_end(key: &[u8], prefix_len: usize, delimiter: &[u8]) -> Option<usize> 
         return None;
     }
     let rest = key.get(prefix_len..)?;
-    let at = rest.windows(delimiter.len()).position(|window| window == delimiter)?;
+    let at = rest
+        .windows(delimiter.len())
+        .position(|window| window == delimiter)?;
     Some(prefix_len + at + delimiter.len())
 }
 
@@ -218,7 +271,11 @@ mod tests {
     }
 
     fn folders(limit: usize) -> ListRequest {
-        ListRequest { delimiter: b"/".to_vec(), limit, ..ListRequest::default() }
+        ListRequest {
+            delimiter: b"/".to_vec(),
+            limit,
+            ..ListRequest::default()
+        }
     }
 
     #[test]
@@ -229,7 +286,14 @@ mod tests {
             count,
             first: first.into(),
         };
-        assert_eq!(lines, [folder("a/", 2, "a/1"), Line::Key(b"b".to_vec()), folder("c/", 1, "c/1")]);
+        assert_eq!(
+            lines,
+            [
+                folder("a/", 2, "a/1"),
+                Line::Key(b"b".to_vec()),
+                folder("c/", 1, "c/1")
+            ]
+        );
         assert_eq!(next, None);
     }
 

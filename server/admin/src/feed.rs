@@ -46,7 +46,10 @@ struct Message {
 
 impl Feed {
     /// Takes a first sample and starts the task that takes the others.
-    pub(crate) fn start(source: Arc<dyn Source>, stopping: Option<watch::Receiver<bool>>) -> Arc<Self> {
+    pub(crate) fn start(
+        source: Arc<dyn Source>,
+        stopping: Option<watch::Receiver<bool>>,
+    ) -> Arc<Self> {
         let feed = Arc::new(Self {
             latest: Mutex::default(),
             news: broadcast::channel(BACKLOG).0,
@@ -78,8 +81,11 @@ impl Feed {
             let message = reader.next().await?;
             Some((message, reader))
         });
-        let events = messages
-            .map(|message| Ok(sse::Event::default().id(message.id.to_string()).data(&*message.text)));
+        let events = messages.map(|message| {
+            Ok(sse::Event::default()
+                .id(message.id.to_string())
+                .data(&*message.text))
+        });
         Some(events.take_until(stopped(self.stopping.clone())))
     }
 
@@ -96,7 +102,10 @@ impl Feed {
             let changed = !same_but_figures(&latest.overview, &overview);
             latest.overview = overview;
             let event = if changed {
-                Event::Changed { overview: latest.overview.clone(), sample }
+                Event::Changed {
+                    overview: latest.overview.clone(),
+                    sample,
+                }
             } else {
                 Event::Sample { sample }
             };
@@ -132,7 +141,9 @@ struct Reader {
 
 impl Reader {
     async fn next(&mut self) -> Option<Message> {
-        let Some(mut seen) = self.seen else { return self.start_over() };
+        let Some(mut seen) = self.seen else {
+            return self.start_over();
+        };
         loop {
             match self.news.recv().await {
                 // What was sent between subscribing and the full state is part of the state.
@@ -187,8 +198,12 @@ async fn stopped(stopping: Option<watch::Receiver<bool>>) {
 }
 
 fn message(id: u64, event: &Event) -> Message {
-    let text = serde_json::to_string(event).expect("plain structs with string keys always serialize");
-    Message { id, text: text.into() }
+    let text =
+        serde_json::to_string(event).expect("plain structs with string keys always serialize");
+    Message {
+        id,
+        text: text.into(),
+    }
 }
 
 fn same_but_figures(one: &Overview, other: &Overview) -> bool {

@@ -31,9 +31,15 @@ pub(crate) struct Hosts {
 
 impl Hosts {
     pub(crate) fn new(options: &AdminOptions) -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         Self {
-            names: options.host_names.iter().map(|name| name.to_ascii_lowercase()).collect(),
+            names: options
+                .host_names
+                .iter()
+                .map(|name| name.to_ascii_lowercase())
+                .collect(),
             addresses: options.listen_addresses.clone(),
             // Ids of two lives of the process do not meet: a life starts fewer requests than it has nanoseconds.
             next_request: AtomicU64::new(now.as_nanos() as u64),
@@ -57,7 +63,10 @@ pub(crate) fn protect(router: Router, hosts: Hosts) -> Router {
 }
 
 async fn pass(State(hosts): State<Arc<Hosts>>, request: Request, next: Next) -> Response {
-    let id = format!("{:016x}", hosts.next_request.fetch_add(1, Ordering::Relaxed));
+    let id = format!(
+        "{:016x}",
+        hosts.next_request.fetch_add(1, Ordering::Relaxed)
+    );
     let path = request.uri().path().to_owned();
     let mut response = match admit(&hosts, &request) {
         Ok(()) => next.run(request).await,
@@ -85,20 +94,31 @@ fn admit(hosts: &Hosts, request: &Request) -> Result<(), ApiError> {
         let host = host_of(authority);
         return Err(ApiError::new(
             ErrorCode::HostNotAllowed,
-            format!("this console does not answer for host {host:?}; add it to the console's host names"),
+            format!(
+                "this console does not answer for host {host:?}; add it to the console's host names"
+            ),
         ));
     }
-    let site = request.headers().get("sec-fetch-site").map(HeaderValue::as_bytes);
+    let site = request
+        .headers()
+        .get("sec-fetch-site")
+        .map(HeaderValue::as_bytes);
     let foreign = matches!(site, Some(b"cross-site" | b"same-site"));
     if foreign && request.uri().path().starts_with("/admin/") {
-        return Err(ApiError::new(ErrorCode::HostNotAllowed, "requests from other sites are refused"));
+        return Err(ApiError::new(
+            ErrorCode::HostNotAllowed,
+            "requests from other sites are refused",
+        ));
     }
     Ok(())
 }
 
 fn secure(headers: &mut HeaderMap, request_id: &str) {
     let fixed = [
-        (header::CONTENT_SECURITY_POLICY.as_str(), CONTENT_SECURITY_POLICY),
+        (
+            header::CONTENT_SECURITY_POLICY.as_str(),
+            CONTENT_SECURITY_POLICY,
+        ),
         (header::X_CONTENT_TYPE_OPTIONS.as_str(), "nosniff"),
         (header::REFERRER_POLICY.as_str(), "no-referrer"),
         ("cross-origin-opener-policy", "same-origin"),
@@ -117,5 +137,7 @@ fn host_of(authority: &str) -> &str {
     if let Some(bracketed) = authority.strip_prefix('[') {
         return bracketed.split(']').next().unwrap_or_default();
     }
-    authority.rsplit_once(':').map_or(authority, |(host, _)| host)
+    authority
+        .rsplit_once(':')
+        .map_or(authority, |(host, _)| host)
 }

@@ -22,7 +22,11 @@ pub(crate) struct MemberSource {
 
 impl MemberSource {
     pub(crate) fn new(handle: Handle, cluster_name: String) -> Self {
-        Self { handle, cluster_name, started_unix_ms: unix_ms() }
+        Self {
+            handle,
+            cluster_name,
+            started_unix_ms: unix_ms(),
+        }
     }
 
     fn identity(&self) -> Identity {
@@ -49,7 +53,11 @@ impl Source for MemberSource {
         Overview {
             identity: self.identity(),
             raft: Raft {
-                leader_id: if status.leader == 0 { String::new() } else { hex(status.leader) },
+                leader_id: if status.leader == 0 {
+                    String::new()
+                } else {
+                    hex(status.leader)
+                },
                 leader_name: leader.map(|member| member.name.clone()).unwrap_or_default(),
                 is_leader: status.leader == own,
                 term: status.term,
@@ -95,7 +103,11 @@ impl Source for MemberSource {
             };
             let reply = self.handle.range(request).await.map_err(refusal)?;
             Ok(KeyAt {
-                revision: if revision > 0 { revision } else { reply.revision },
+                revision: if revision > 0 {
+                    revision
+                } else {
+                    reply.revision
+                },
                 current_revision: reply.revision,
                 found: reply.kvs.first().map(decode).transpose()?,
             })
@@ -107,7 +119,8 @@ impl Source for MemberSource {
         // Versions that left memory are read from disk, one by one.
         let read = tokio::task::spawn_blocking(move || past(&handle, &key, limit));
         Box::pin(async move {
-            read.await.unwrap_or_else(|error| Err(Refusal::Unavailable(error.to_string())))
+            read.await
+                .unwrap_or_else(|error| Err(Refusal::Unavailable(error.to_string())))
         })
     }
 }
@@ -118,7 +131,9 @@ fn past(handle: &Handle, key: &[u8], limit: usize) -> Result<Past, Refusal> {
     let cut = versions.len() > limit;
     let newest = versions.into_iter().rev().take(limit);
     Ok(Past {
-        changes: newest.map(|version| (version.revision.main, version.kv.map(key_value))).collect(),
+        changes: newest
+            .map(|version| (version.revision.main, version.kv.map(key_value)))
+            .collect(),
         cut,
         compact_revision: status.compact_revision,
         current_revision: status.revision,
@@ -145,7 +160,10 @@ fn key_value(kv: mvccpb::KeyValue) -> KeyValue {
 
 /// `None` for a second in which nothing was measured.
 fn quantiles(latency: Latency) -> Option<Quantiles> {
-    Some(Quantiles { p50_ms: latency.p50_ms?, p99_ms: latency.p99_ms? })
+    Some(Quantiles {
+        p50_ms: latency.p50_ms?,
+        p99_ms: latency.p99_ms?,
+    })
 }
 
 /// Why the member did not answer.
@@ -160,8 +178,14 @@ pub(crate) fn refusal(error: Error) -> Refusal {
 
 fn alarm(raised: &pb::AlarmMember) -> Alarm {
     let kind = pb::AlarmType::try_from(raised.alarm);
-    let kind = kind.map_or_else(|_| raised.alarm.to_string(), |kind| kind.as_str_name().to_owned());
-    Alarm { kind, member_id: hex(raised.member_id) }
+    let kind = kind.map_or_else(
+        |_| raised.alarm.to_string(),
+        |kind| kind.as_str_name().to_owned(),
+    );
+    Alarm {
+        kind,
+        member_id: hex(raised.member_id),
+    }
 }
 
 fn hex(id: u64) -> String {
@@ -173,6 +197,8 @@ fn unsigned(n: i64) -> u64 {
 }
 
 fn unix_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }

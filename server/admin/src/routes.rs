@@ -51,10 +51,18 @@ async fn overview(State(console): Shared) -> Response {
 
 async fn events(State(console): Shared) -> Result<Response, ApiError> {
     let stream = console.feed.subscribe().ok_or_else(|| {
-        ApiError::new(ErrorCode::Unavailable, "too many consoles are open; close one and try again")
+        ApiError::new(
+            ErrorCode::Unavailable,
+            "too many consoles are open; close one and try again",
+        )
     })?;
-    let mut response = Sse::new(stream).keep_alive(KeepAlive::default()).into_response();
-    response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    let mut response = Sse::new(stream)
+        .keep_alive(KeepAlive::default())
+        .into_response();
+    response.headers_mut().insert(
+        header::CACHE_CONTROL,
+        header::HeaderValue::from_static("no-store"),
+    );
     Ok(response)
 }
 
@@ -75,7 +83,10 @@ async fn key(
     let at = console.source.get(key, revision).await?;
     let revision = at.revision;
     let view = wire::view(at).ok_or_else(|| {
-        ApiError::new(ErrorCode::NotFound, format!("the key does not exist at revision {revision}"))
+        ApiError::new(
+            ErrorCode::NotFound,
+            format!("the key does not exist at revision {revision}"),
+        )
     })?;
     Ok(answer(&view))
 }
@@ -90,16 +101,24 @@ async fn history(
 }
 
 async fn no_such_route() -> ApiError {
-    ApiError::new(ErrorCode::NotFound, "no such route; the API is under /admin/v1")
+    ApiError::new(
+        ErrorCode::NotFound,
+        "no such route; the API is under /admin/v1",
+    )
 }
 
 async fn method_not_allowed() -> Response {
-    let error = ApiError::new(ErrorCode::MethodNotAllowed, "the console only reads; use GET");
+    let error = ApiError::new(
+        ErrorCode::MethodNotAllowed,
+        "the console only reads; use GET",
+    );
     (StatusCode::METHOD_NOT_ALLOWED, error).into_response()
 }
 
 fn parameters<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, ApiError> {
-    query.map(|Query(parameters)| parameters).map_err(|rejection| ApiError::invalid(rejection.body_text()))
+    query
+        .map(|Query(parameters)| parameters)
+        .map_err(|rejection| ApiError::invalid(rejection.body_text()))
 }
 
 fn answer(body: &impl Serialize) -> Response {

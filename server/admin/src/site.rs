@@ -24,7 +24,9 @@ struct Asset {
 /// Answers everything that is not the API: a file by its name, the page for any other address without a dot.
 pub(crate) async fn serve(uri: Uri, headers: HeaderMap) -> Response {
     let name = uri.path().trim_start_matches('/');
-    let named = ASSETS.iter().find(|asset| asset.name == name && name != PAGE);
+    let named = ASSETS
+        .iter()
+        .find(|asset| asset.name == name && name != PAGE);
     let page = || ASSETS.iter().find(|asset| asset.name == PAGE);
     let is_route = !name.rsplit('/').next().unwrap_or_default().contains('.') || name == PAGE;
     match named {
@@ -40,9 +42,12 @@ pub(crate) async fn serve(uri: Uri, headers: HeaderMap) -> Response {
 impl Asset {
     fn respond(&self, request: &HeaderMap, caching: &'static str) -> Response {
         let (bytes, encoding) = self.pick(request);
-        let known = request.get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
+        let known = request
+            .get(header::IF_NONE_MATCH)
+            .and_then(|tags| tags.to_str().ok());
         let unchanged = known.is_some_and(|tags| {
-            tags.split(',').any(|tag| tag.trim().trim_start_matches("W/") == self.etag || tag.trim() == "*")
+            tags.split(',')
+                .any(|tag| tag.trim().trim_start_matches("W/") == self.etag || tag.trim() == "*")
         });
         let mut response = if unchanged {
             StatusCode::NOT_MODIFIED.into_response()
@@ -50,7 +55,9 @@ impl Asset {
             Response::new(Body::from(bytes))
         };
         let mut set = |name: HeaderName, value: &'static str| {
-            response.headers_mut().insert(name, HeaderValue::from_static(value));
+            response
+                .headers_mut()
+                .insert(name, HeaderValue::from_static(value));
         };
         // Weak by nature: one tag stands for all encodings of the same content.
         set(header::ETAG, self.etag);
@@ -67,7 +74,9 @@ impl Asset {
 
     /// The smallest copy that the client takes.
     fn pick(&self, request: &HeaderMap) -> (&'static [u8], Option<&'static str>) {
-        let accepted = request.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
+        let accepted = request
+            .get(header::ACCEPT_ENCODING)
+            .and_then(|value| value.to_str().ok());
         let accepted = accepted.unwrap_or_default();
         match (self.brotli, self.gzip) {
             (Some(bytes), _) if accepts(accepted, "br") => (bytes, Some("br")),
@@ -81,8 +90,12 @@ impl Asset {
 fn accepts(list: &str, encoding: &str) -> bool {
     list.split(',').any(|item| {
         let mut parts = item.split(';').map(str::trim);
-        let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(encoding));
-        let quality = parts.find_map(|part| part.strip_prefix("q=")).map(str::parse::<f32>);
+        let named = parts
+            .next()
+            .is_some_and(|name| name.eq_ignore_ascii_case(encoding));
+        let quality = parts
+            .find_map(|part| part.strip_prefix("q="))
+            .map(str::parse::<f32>);
         named && !matches!(quality, Some(Ok(0.0)))
     })
 }

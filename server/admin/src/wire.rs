@@ -1,6 +1,8 @@
 //! From the store's records to what travels to the browser. Bounded: a large value is shown by its beginning.
 
-use kvorum_api::{Change, Folder, KeyHistory, KeyListing, KeyRow, KeyVersion, KeyView, Octets, base64};
+use kvorum_api::{
+    Change, Folder, KeyHistory, KeyListing, KeyRow, KeyVersion, KeyView, Octets, base64,
+};
 
 use crate::source::{Entry, KeyAt, KeyValue, ListRequest, Page, Past};
 
@@ -22,8 +24,16 @@ pub(crate) fn listing(request: &ListRequest, page: Page) -> KeyListing {
     };
     for entry in page.entries {
         match entry {
-            Entry::Folder { prefix, count, count_capped } => {
-                listing.folders.push(Folder { prefix: Octets::new(&prefix), count, count_capped });
+            Entry::Folder {
+                prefix,
+                count,
+                count_capped,
+            } => {
+                listing.folders.push(Folder {
+                    prefix: Octets::new(&prefix),
+                    count,
+                    count_capped,
+                });
             }
             Entry::Key(kv) => listing.keys.push(row(&kv, PREVIEW_BYTES)),
         }
@@ -47,7 +57,9 @@ pub(crate) fn history(key: &[u8], past: Past) -> KeyHistory {
     let version = |(revision, found): (i64, Option<KeyValue>)| KeyVersion {
         revision,
         change: match found {
-            Some(kv) => Change::Put { row: row(&kv, HISTORY_BYTES) },
+            Some(kv) => Change::Put {
+                row: row(&kv, HISTORY_BYTES),
+            },
             None => Change::Delete,
         },
     };
@@ -68,13 +80,19 @@ fn row(kv: &KeyValue, preview_bytes: usize) -> KeyRow {
         create_revision: kv.create_revision,
         mod_revision: kv.mod_revision,
         version: kv.version,
-        lease: if kv.lease == 0 { String::new() } else { format!("{:016x}", kv.lease) },
+        lease: if kv.lease == 0 {
+            String::new()
+        } else {
+            format!("{:016x}", kv.lease)
+        },
     }
 }
 
 /// At most `limit` bytes; of a text never half a character.
 fn beginning(bytes: &[u8], limit: usize) -> &[u8] {
-    let Some(cut) = bytes.get(..limit) else { return bytes };
+    let Some(cut) = bytes.get(..limit) else {
+        return bytes;
+    };
     match std::str::from_utf8(cut) {
         // An error without a length means that the text goes on behind the cut.
         Err(error) if error.error_len().is_none() => &cut[..error.valid_up_to()],

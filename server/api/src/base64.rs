@@ -33,7 +33,9 @@ pub fn decode(text: &str) -> Option<Vec<u8>> {
         }
         match group.len() {
             4 => bytes.extend([(bits >> 16) as u8, (bits >> 8) as u8, bits as u8]),
-            3 if bits.trailing_zeros() >= 2 => bytes.extend([(bits >> 10) as u8, (bits >> 2) as u8]),
+            3 if bits.trailing_zeros() >= 2 => {
+                bytes.extend([(bits >> 10) as u8, (bits >> 2) as u8])
+            }
             2 if bits.trailing_zeros() >= 4 => bytes.push((bits >> 4) as u8),
             _ => return None,
         }
@@ -44,10 +46,14 @@ pub fn decode(text: &str) -> Option<Vec<u8>> {
 fn digits(bytes: &[u8], alphabet: &[u8; 64]) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for group in bytes.chunks(3) {
-        let bits = group.iter().fold(0u32, |bits, &byte| bits << 8 | u32::from(byte))
+        let bits = group
+            .iter()
+            .fold(0u32, |bits, &byte| bits << 8 | u32::from(byte))
             << (8 * (3 - group.len()));
         for place in 0..=group.len() {
-            text.push(char::from(alphabet[(bits >> (18 - 6 * place)) as usize & 63]));
+            text.push(char::from(
+                alphabet[(bits >> (18 - 6 * place)) as usize & 63],
+            ));
         }
     }
     text

@@ -25,15 +25,18 @@ fn every_byte_survives_both_alphabets() {
     for start in 0..4 {
         let part = &bytes[start..];
         assert_eq!(base64::decode(&base64::encode(part)).as_deref(), Some(part));
-        assert_eq!(base64::decode(&base64::encode_url(part)).as_deref(), Some(part));
+        assert_eq!(
+            base64::decode(&base64::encode_url(part)).as_deref(),
+            Some(part)
+        );
     }
 }
 
 #[test]
 fn broken_base64_is_refused() {
-    for text in ["A", "Zg=", "Zm9vYg==x", "Z g=", "ZZ==", "ÄÖ"] {
-        let accepted = base64::decode(text);
-        assert!(accepted.is_none() || text == "Zg=", "{text} gave {accepted:?}");
+    // A lone digit, text behind the padding, a space, bits that no encoder leaves set, letters outside the alphabet.
+    for text in ["A", "Zg==Zg==", "Z g=", "ZZ==", "Zm9=", "ÄÖ"] {
+        assert_eq!(base64::decode(text), None, "{text}");
     }
 }
 
@@ -47,16 +50,31 @@ fn bytes_that_are_no_text_keep_their_value() {
 #[test]
 fn an_event_reads_back_as_written() {
     let overview = Overview {
-        alarms: vec![Alarm { kind: "NOSPACE".into(), member_id: "00ff".into() }],
+        alarms: vec![Alarm {
+            kind: "NOSPACE".into(),
+            member_id: "00ff".into(),
+        }],
         ..Overview::default()
     };
-    let sample = Sample { sync: Some(Quantiles { p50_ms: 0.5, p99_ms: 2.25 }), ..Sample::default() };
+    let sample = Sample {
+        sync: Some(Quantiles {
+            p50_ms: 0.5,
+            p99_ms: 2.25,
+        }),
+        ..Sample::default()
+    };
     for event in [
-        Event::State { overview: overview.clone(), samples: vec![sample] },
+        Event::State {
+            overview: overview.clone(),
+            samples: vec![sample],
+        },
         Event::Sample { sample },
         Event::Changed { overview, sample },
     ] {
         let text = serde_json::to_string(&event).expect("plain types serialize");
-        assert_eq!(serde_json::from_str::<Event>(&text).expect("own output parses"), event);
+        assert_eq!(
+            serde_json::from_str::<Event>(&text).expect("own output parses"),
+            event
+        );
     }
 }

@@ -60,9 +60,17 @@ pub(crate) fn Chart(
 }
 
 fn frame_of(lines: &[Line], span_ms: u64, least: f64) -> Frame {
-    let end_ms = lines.iter().filter_map(|line| Some(line.points.last()?.0)).max().unwrap_or_default();
+    let end_ms = lines
+        .iter()
+        .filter_map(|line| Some(line.points.last()?.0))
+        .max()
+        .unwrap_or_default();
     let peak = plot::peak(lines.iter().map(|line| &line.points), end_ms, span_ms);
-    Frame { end_ms, span_ms, top: plot::round_top(peak, least) }
+    Frame {
+        end_ms,
+        span_ms,
+        top: plot::round_top(peak, least),
+    }
 }
 
 /// The chart in words.
@@ -80,7 +88,10 @@ fn summary(title: &str, lines: &[Line], frame: Frame, show: fn(f64) -> String) -
 
 fn curves(lines: &[Line], frame: Frame) -> impl IntoView + use<> {
     let curve = |line: &Line| {
-        let (area, stroke) = (plot::area(&line.points, frame), plot::line(&line.points, frame));
+        let (area, stroke) = (
+            plot::area(&line.points, frame),
+            plot::line(&line.points, frame),
+        );
         view! {
             <path class="area" data-tone=line.tone d=area/>
             <path class="stroke" data-tone=line.tone d=stroke/>
@@ -92,12 +103,19 @@ fn curves(lines: &[Line], frame: Frame) -> impl IntoView + use<> {
 #[component]
 fn Grid() -> impl IntoView {
     let rule = |y: f64| view! { <path class="rule" d=format!("M0 {y}H{WIDTH}")/> };
-    [0.5, HEIGHT / 2.0, HEIGHT - 0.5].map(rule).into_iter().collect_view()
+    [0.5, HEIGHT / 2.0, HEIGHT - 0.5]
+        .map(rule)
+        .into_iter()
+        .collect_view()
 }
 
 #[component]
 fn Cursor(cursor: RwSignal<Option<f64>>) -> impl IntoView {
-    let path = move || cursor.get().map(|part| format!("M{:.1} 0V{HEIGHT}", part * WIDTH));
+    let path = move || {
+        cursor
+            .get()
+            .map(|part| format!("M{:.1} 0V{HEIGHT}", part * WIDTH))
+    };
     view! { <path class="cursor" d=path/> }
 }
 
@@ -111,7 +129,9 @@ fn Legend(
 ) -> impl IntoView {
     let entry = move |line: &Line| {
         let frame = frame.get();
-        let time_ms = cursor.get().map_or(frame.end_ms, |part| frame.time_at(part));
+        let time_ms = cursor
+            .get()
+            .map_or(frame.end_ms, |part| frame.time_at(part));
         let value = plot::value_at(&line.points, time_ms).map_or_else(|| "–".to_owned(), show);
         view! {
             <span class="legend" data-tone=line.tone>

@@ -14,7 +14,10 @@ const SAID_FOR: Duration = Duration::from_millis(1500);
 pub(crate) fn Copy(#[prop(into)] text: Signal<String>, what: &'static str) -> impl IntoView {
     let copied = RwSignal::new(false);
     let copy = move |_| {
-        let promise = window().navigator().clipboard().write_text(&text.get_untracked());
+        let promise = window()
+            .navigator()
+            .clipboard()
+            .write_text(&text.get_untracked());
         leptos::task::spawn_local(async move {
             // Refused without a secure context or permission; then the text can still be selected.
             if JsFuture::from(promise).await.is_ok() {
@@ -27,8 +30,20 @@ pub(crate) fn Copy(#[prop(into)] text: Signal<String>, what: &'static str) -> im
             }
         });
     };
-    let shape = move || if copied.get() { Shape::Done } else { Shape::Copy };
-    let label = move || if copied.get() { "Copied".to_owned() } else { format!("Copy {what}") };
+    let shape = move || {
+        if copied.get() {
+            Shape::Done
+        } else {
+            Shape::Copy
+        }
+    };
+    let label = move || {
+        if copied.get() {
+            "Copied".to_owned()
+        } else {
+            format!("Copy {what}")
+        }
+    };
     view! {
         <button class="copy" class:done=copied aria-label=label title=label on:click=copy>
             {move || view! { <Icon shape=shape()/> }}

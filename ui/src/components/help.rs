@@ -37,7 +37,11 @@ pub(crate) fn Help(open: RwSignal<bool>) -> impl IntoView {
 /// The list itself.
 #[component]
 pub(crate) fn Shortcuts() -> impl IntoView {
-    let keys = |keys: &'static str| keys.split(' ').map(|key| view! { <kbd>{key}</kbd> }).collect_view();
+    let keys = |keys: &'static str| {
+        keys.split(' ')
+            .map(|key| view! { <kbd>{key}</kbd> })
+            .collect_view()
+    };
     let line = move |(combination, meaning): (&'static str, &'static str)| {
         view! { <div><dt>{keys(combination)}</dt><dd>{meaning}</dd></div> }
     };

@@ -39,10 +39,18 @@ fn Page(href: &'static str, shape: Shape, name: &'static str, keys: &'static str
 fn Foot() -> impl IntoView {
     let live = now().live;
     let name = move || {
-        live.with(|live| live.overview.as_ref().map(|overview| overview.identity.member_name.clone()))
+        live.with(|live| {
+            live.overview
+                .as_ref()
+                .map(|overview| overview.identity.member_name.clone())
+        })
     };
     let version = move || {
-        live.with(|live| live.overview.as_ref().map(|overview| format!("v{}", overview.identity.version)))
+        live.with(|live| {
+            live.overview
+                .as_ref()
+                .map(|overview| format!("v{}", overview.identity.version))
+        })
     };
     view! {
         <p class="nav-foot">

@@ -26,7 +26,10 @@ pub(crate) fn Failed(
     #[prop(into)] newest: String,
 ) -> impl IntoView {
     let title = title(failure.code);
-    let of_revision = matches!(failure.code, Some(ErrorCode::Compacted | ErrorCode::FutureRevision));
+    let of_revision = matches!(
+        failure.code,
+        Some(ErrorCode::Compacted | ErrorCode::FutureRevision)
+    );
     let way_on = if of_revision {
         view! { <a href=newest class="button">"To the newest revision"</a> }.into_any()
     } else {

@@ -14,7 +14,10 @@ pub(crate) fn TopBar(help: RwSignal<bool>) -> impl IntoView {
     let now = now();
     let cluster = move || {
         let named = |live: &crate::live::Live| {
-            let name = live.overview.as_ref().map(|overview| overview.identity.cluster_name.clone());
+            let name = live
+                .overview
+                .as_ref()
+                .map(|overview| overview.identity.cluster_name.clone());
             name.filter(|name| !name.is_empty())
         };
         now.live.with(named).unwrap_or_else(|| "kvorum".to_owned())
@@ -49,7 +52,11 @@ fn Health() -> impl IntoView {
             Some((verdict.level, verdict.title))
         })
     });
-    let level = move || found.get().map_or("unknown", |(level, _): (Level, _)| level.word());
+    let level = move || {
+        found
+            .get()
+            .map_or("unknown", |(level, _): (Level, _)| level.word())
+    };
     view! {
         <p class="pill" data-level=level role="status" aria-label="Health">
             <i class="dot"></i>

@@ -23,10 +23,14 @@ pub(crate) fn AboutPage() -> impl IntoView {
 #[component]
 fn Server() -> impl IntoView {
     let now = now();
-    let identity =
-        Memo::new(move |_| now.live.with(|live| live.overview.as_ref().map(|it| it.identity.clone())));
+    let identity = Memo::new(move |_| {
+        now.live
+            .with(|live| live.overview.as_ref().map(|it| it.identity.clone()))
+    });
     let of = move |pick: fn(&Identity) -> &String| {
-        Signal::derive(move || identity.with(|it| it.as_ref().map(|it| pick(it).clone()).unwrap_or_default()))
+        Signal::derive(move || {
+            identity.with(|it| it.as_ref().map(|it| pick(it).clone()).unwrap_or_default())
+        })
     };
     let (version, member) = (of(|it| &it.version), of(|it| &it.member_name));
     let (cluster_id, member_id) = (of(|it| &it.cluster_id), of(|it| &it.member_id));

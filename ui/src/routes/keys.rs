@@ -34,11 +34,20 @@ struct Shown {
 #[component]
 pub(crate) fn KeysPage() -> impl IntoView {
     let query = use_query_map();
-    let address = Memo::new(move |_| query.with(|query| KeysAddress::parse(|name| query.get(name))));
+    let address =
+        Memo::new(move |_| query.with(|query| KeysAddress::parse(|name| query.get(name))));
     let again = RwSignal::new(0);
     let listed = Memo::new(move |_| address.with(KeysAddress::closed));
-    let listing = fetched(listed, again, |address| async move { api::keys(&address).await });
-    provide_context(Shown { address, listing, again });
+    let listing = fetched(
+        listed,
+        again,
+        |address| async move { api::keys(&address).await },
+    );
+    provide_context(Shown {
+        address,
+        listing,
+        again,
+    });
     close_on_esc(address);
     if query.with_untracked(|query| query.get("focus").is_some()) {
         request_animation_frame(|| {
@@ -75,9 +84,15 @@ fn Answer() -> impl IntoView {
         Stage::Empty => view! { <NoKeys/> }.into_any(),
         Stage::There => view! { <Listing/> }.into_any(),
         Stage::Failed => {
-            let failure = shown.listing.with_untracked(|listing| listing.failure.clone());
-            let newest = shown.address.with_untracked(|address| address.newest().href());
-            failure.map(|failure| view! { <Failed failure again=shown.again newest/> }).into_any()
+            let failure = shown
+                .listing
+                .with_untracked(|listing| listing.failure.clone());
+            let newest = shown
+                .address
+                .with_untracked(|address| address.newest().href());
+            failure
+                .map(|failure| view! { <Failed failure again=shown.again newest/> })
+                .into_any()
         }
     }
 }
@@ -94,7 +109,9 @@ enum Stage {
 impl Stage {
     fn of(fetched: &Fetched<KeyListing>) -> Self {
         match (&fetched.value, &fetched.failure) {
-            (Some(listing), _) if listing.folders.is_empty() && listing.keys.is_empty() => Self::Empty,
+            (Some(listing), _) if listing.folders.is_empty() && listing.keys.is_empty() => {
+                Self::Empty
+            }
             (Some(_), _) => Self::There,
             (None, _) if fetched.loading => Self::Loading,
             (None, _) => Self::Failed,
@@ -105,12 +122,20 @@ impl Stage {
 #[component]
 fn NoKeys() -> impl IntoView {
     let shown: Shown = expect_context();
-    let prefix = shown.address.with_untracked(|address| address.prefix.clone());
+    let prefix = shown
+        .address
+        .with_untracked(|address| address.prefix.clone());
     let (title, text) = if prefix.is_empty() {
-        ("No keys yet", "Keys that clients write appear here. Create the first one:".to_owned())
+        (
+            "No keys yet",
+            "Keys that clients write appear here. Create the first one:".to_owned(),
+        )
     } else {
         let shown = crate::bytes::escaped(&prefix);
-        ("Nothing under this prefix", format!("No key begins with {shown} at this revision. Create one:"))
+        (
+            "Nothing under this prefix",
+            format!("No key begins with {shown} at this revision. Create one:"),
+        )
     };
     let mut key = prefix;
     key.extend(b"greeting");
@@ -135,15 +160,26 @@ mod tests {
 
     #[test]
     fn a_newer_request_does_not_hide_what_is_there() {
-        let there = KeyListing { keys: vec![KeyRow::default()], ..KeyListing::default() };
-        let fetched = Fetched { value: Some(there), failure: None, loading: true };
+        let there = KeyListing {
+            keys: vec![KeyRow::default()],
+            ..KeyListing::default()
+        };
+        let fetched = Fetched {
+            value: Some(there),
+            failure: None,
+            loading: true,
+        };
         assert_eq!(Stage::of(&fetched), Stage::There);
     }
 
     #[test]
     fn an_answer_without_lines_is_empty_and_not_loading() {
         assert_eq!(Stage::of(&Fetched::default()), Stage::Loading);
-        let fetched = Fetched { value: Some(KeyListing::default()), failure: None, loading: false };
+        let fetched = Fetched {
+            value: Some(KeyListing::default()),
+            failure: None,
+            loading: false,
+        };
         assert_eq!(Stage::of(&fetched), Stage::Empty);
     }
 }

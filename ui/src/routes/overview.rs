@@ -64,7 +64,9 @@ fn VerdictLine() -> impl IntoView {
     let verdict = Memo::new(move |_| {
         live.with(|live| {
             let samples: Vec<_> = live.samples.iter().copied().collect();
-            live.overview.as_ref().map(|overview| verdict::judge(overview, &samples))
+            live.overview
+                .as_ref()
+                .map(|overview| verdict::judge(overview, &samples))
         })
     });
     let line = |verdict: Verdict| {
@@ -86,7 +88,11 @@ fn choices(minutes: Memo<u64>) -> Memo<Vec<Choice>> {
     Memo::new(move |_| {
         let choice = |(span, label)| Choice {
             label,
-            href: if span == SPAN_DEFAULT { "/".to_owned() } else { format!("/?span={span}") },
+            href: if span == SPAN_DEFAULT {
+                "/".to_owned()
+            } else {
+                format!("/?span={span}")
+            },
             chosen: minutes.get() == span,
         };
         SPANS.map(choice).to_vec()
@@ -96,7 +102,9 @@ fn choices(minutes: Memo<u64>) -> Memo<Vec<Choice>> {
 /// The minutes shown; an unknown number counts as the default.
 fn span(named: Option<&str>) -> u64 {
     let named = named.and_then(|named| named.parse().ok());
-    named.filter(|named| SPANS.iter().any(|(span, _)| span == named)).unwrap_or(SPAN_DEFAULT)
+    named
+        .filter(|named| SPANS.iter().any(|(span, _)| span == named))
+        .unwrap_or(SPAN_DEFAULT)
 }
 
 #[cfg(test)]

@@ -41,16 +41,24 @@ impl Memory {
         let kv = KeyValue {
             key: key.to_vec(),
             value: value.to_vec(),
-            create_revision: before.as_ref().map_or(revision, |before| before.create_revision),
+            create_revision: before
+                .as_ref()
+                .map_or(revision, |before| before.create_revision),
             mod_revision: revision,
             version: before.map_or(1, |before| before.version + 1),
             lease: 0,
         };
-        self.changes.lock().expect("no test panics inside").push((key.to_vec(), Some(kv)));
+        self.changes
+            .lock()
+            .expect("no test panics inside")
+            .push((key.to_vec(), Some(kv)));
     }
 
     pub(super) fn delete(&self, key: &[u8]) {
-        self.changes.lock().expect("no test panics inside").push((key.to_vec(), None));
+        self.changes
+            .lock()
+            .expect("no test panics inside")
+            .push((key.to_vec(), None));
     }
 
     pub(super) fn compact(&self, revision: i64) {
@@ -82,7 +90,9 @@ impl Memory {
         match asked {
             0 => Ok(self.current()),
             asked if asked > self.current() => Err(Refusal::FutureRevision),
-            asked if asked < *self.compacted.lock().expect("no test panics inside") => Err(Refusal::Compacted),
+            asked if asked < *self.compacted.lock().expect("no test panics inside") => {
+                Err(Refusal::Compacted)
+            }
             asked => Ok(asked),
         }
     }
@@ -99,7 +109,8 @@ impl Memory {
         };
         for (key, kv) in state.into_iter().filter(|(key, _)| *key >= request.from) {
             let folder = folder_of(&key, request);
-            if let (Some(name), Some(Entry::Folder { prefix, count, .. })) = (&folder, page.entries.last_mut())
+            if let (Some(name), Some(Entry::Folder { prefix, count, .. })) =
+                (&folder, page.entries.last_mut())
                 && name == prefix
             {
                 *count += 1;
@@ -110,7 +121,11 @@ impl Memory {
                 break;
             }
             page.entries.push(match folder {
-                Some(prefix) => Entry::Folder { prefix, count: 1, count_capped: false },
+                Some(prefix) => Entry::Folder {
+                    prefix,
+                    count: 1,
+                    count_capped: false,
+                },
                 None => Entry::Key(kv),
             });
         }
@@ -120,7 +135,9 @@ impl Memory {
 
 fn folder_of(key: &[u8], request: &ListRequest) -> Option<Vec<u8>> {
     let delimiter = *request.delimiter.first()?;
-    let at = key[request.prefix.len()..].iter().position(|byte| *byte == delimiter)?;
+    let at = key[request.prefix.len()..]
+        .iter()
+        .position(|byte| *byte == delimiter)?;
     Some(key[..=request.prefix.len() + at].to_vec())
 }
 
@@ -133,9 +150,18 @@ impl Source for Memory {
             ..Store::default()
         };
         Overview {
-            identity: Identity { member_name: "memory".into(), ..Identity::default() },
-            raft: Raft { term: self.term.load(Ordering::Relaxed), ..Raft::default() },
-            now: Sample { store, ..Sample::default() },
+            identity: Identity {
+                member_name: "memory".into(),
+                ..Identity::default()
+            },
+            raft: Raft {
+                term: self.term.load(Ordering::Relaxed),
+                ..Raft::default()
+            },
+            now: Sample {
+                store,
+                ..Sample::default()
+            },
             ..Overview::default()
         }
     }
@@ -155,8 +181,10 @@ impl Source for Memory {
     fn history(&self, key: Vec<u8>, limit: usize) -> BoxFuture<'_, Result<Past, Refusal>> {
         let changes = self.changes.lock().expect("no test panics inside");
         let revisions = (2..).zip(changes.iter());
-        let mut found: Vec<_> =
-            revisions.filter(|(_, (of, _))| *of == key).map(|(revision, (_, kv))| (revision, kv.clone())).collect();
+        let mut found: Vec<_> = revisions
+            .filter(|(_, (of, _))| *of == key)
+            .map(|(revision, (_, kv))| (revision, kv.clone()))
+            .collect();
         drop(changes);
         found.reverse();
         let cut = found.len() > limit;

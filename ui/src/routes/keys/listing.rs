@@ -12,7 +12,11 @@ use crate::format;
 #[component]
 pub(super) fn Listing() -> impl IntoView {
     let shown: Shown = expect_context();
-    let listing = Memo::new(move |_| shown.listing.with(|it| it.value.clone().unwrap_or_default()));
+    let listing = Memo::new(move |_| {
+        shown
+            .listing
+            .with(|it| it.value.clone().unwrap_or_default())
+    });
     let loading = move || shown.listing.with(|it| it.loading);
     let folders = move || {
         let address = shown.address.get();
@@ -21,8 +25,14 @@ pub(super) fn Listing() -> impl IntoView {
     };
     let keys = move || {
         listing.with(|listing| {
-            let parent = shown.address.with(|address| parent_of(address, &listing.prefix.bytes()));
-            listing.keys.iter().map(|row| key_row(shown.address, &parent, row)).collect_view()
+            let parent = shown
+                .address
+                .with(|address| parent_of(address, &listing.prefix.bytes()));
+            listing
+                .keys
+                .iter()
+                .map(|row| key_row(shown.address, &parent, row))
+                .collect_view()
         })
     };
     view! {
@@ -46,7 +56,9 @@ pub(super) fn Listing() -> impl IntoView {
 
 /// What every key of the page begins with and none needs to repeat; a flat list shows whole keys.
 fn parent_of(address: &KeysAddress, prefix: &[u8]) -> Vec<u8> {
-    let folder_end = prefix.iter().rposition(|byte| *byte == crate::address::DELIMITER);
+    let folder_end = prefix
+        .iter()
+        .rposition(|byte| *byte == crate::address::DELIMITER);
     match folder_end {
         Some(end) if !address.flat => prefix[..=end].to_vec(),
         _ => Vec::new(),
@@ -58,7 +70,11 @@ fn folder_row(address: &KeysAddress, folder: &Folder) -> impl IntoView + use<> {
     let parent = parent_of(address, &address.prefix);
     let name = bytes::escaped(bytes::last_segment(&prefix, &parent));
     let more = if folder.count_capped { "+" } else { "" };
-    let count = format!("{}{more} {}", format::count(folder.count), if folder.count == 1 { "key" } else { "keys" });
+    let count = format!(
+        "{}{more} {}",
+        format::count(folder.count),
+        if folder.count == 1 { "key" } else { "keys" }
+    );
     view! {
         <tr class="folder">
             <th scope="row">
@@ -79,7 +95,9 @@ fn key_row(address: Memo<KeysAddress>, parent: &[u8], row: &KeyRow) -> impl Into
     let (linked, compared) = (key.clone(), key);
     let href = move || address.with(|address| address.open(&linked).href());
     let current = move || {
-        address.with(|address| address.key.as_deref() == Some(&compared)).then_some("true")
+        address
+            .with(|address| address.key.as_deref() == Some(&compared))
+            .then_some("true")
     };
     view! {
         <tr aria-current=current>
@@ -99,7 +117,11 @@ fn key_row(address: Memo<KeysAddress>, parent: &[u8], row: &KeyRow) -> impl Into
 /// The value's beginning on one line.
 pub(super) fn preview(row: &KeyRow) -> String {
     let shown = row.preview.bytes();
-    let more = if row.value_bytes > shown.len() as u64 { "…" } else { "" };
+    let more = if row.value_bytes > shown.len() as u64 {
+        "…"
+    } else {
+        ""
+    };
     match bytes::readable(&shown) {
         Some(text) => text.split_whitespace().collect::<Vec<_>>().join(" ") + more,
         None => bytes::escaped(&shown) + more,
@@ -123,7 +145,11 @@ fn Foot(listing: Memo<KeyListing>) -> impl IntoView {
     };
     let next = move || {
         let (cursor, revision) = listing.with(|it| (it.next_cursor.clone(), it.revision));
-        let href = |cursor: String| shown.address.with(|it| it.next_page(&cursor, lines(), revision).href());
+        let href = |cursor: String| {
+            shown
+                .address
+                .with(|it| it.next_page(&cursor, lines(), revision).href())
+        };
         cursor.map(|cursor| view! { <a href=href(cursor) class="button">"Next page"</a> })
     };
     view! {
@@ -143,7 +169,11 @@ mod tests {
     use super::*;
 
     fn row(value: &[u8], value_bytes: u64) -> KeyRow {
-        KeyRow { preview: Octets::new(value), value_bytes, ..KeyRow::default() }
+        KeyRow {
+            preview: Octets::new(value),
+            value_bytes,
+            ..KeyRow::default()
+        }
     }
 
     #[test]
@@ -158,6 +188,15 @@ mod tests {
         let address = KeysAddress::default();
         assert_eq!(parent_of(&address, b"app/con"), b"app/");
         assert_eq!(parent_of(&address, b"con"), b"");
-        assert_eq!(parent_of(&KeysAddress { flat: true, ..address }, b"app/con"), b"");
+        assert_eq!(
+            parent_of(
+                &KeysAddress {
+                    flat: true,
+                    ..address
+                },
+                b"app/con"
+            ),
+            b""
+        );
     }
 }

@@ -20,7 +20,9 @@ pub(super) fn KeyPanel() -> impl IntoView {
     let question = Memo::new(move |_| {
         address.with(|it| (it.key.clone().unwrap_or_default(), it.key_revision()))
     });
-    let view = fetched(question, shown.again, |(key, revision)| async move { api::key(&key, revision).await });
+    let view = fetched(question, shown.again, |(key, revision)| async move {
+        api::key(&key, revision).await
+    });
     let name = Memo::new(move |_| question.with(|(key, _)| bytes::escaped(key)));
     let close = move || address.with(|address| address.closed().href());
     view! {
@@ -45,7 +47,15 @@ pub(super) fn KeyPanel() -> impl IntoView {
 
 /// The key in its state.
 fn face(view: RwSignal<Fetched<KeyView>>, shown: Shown) -> AnyView {
-    let newest = || shown.address.with(|it| KeysAddress { at: None, ..it.newest() }.href());
+    let newest = || {
+        shown.address.with(|it| {
+            KeysAddress {
+                at: None,
+                ..it.newest()
+            }
+            .href()
+        })
+    };
     view.with(|view| match (&view.value, &view.failure) {
         (Some(view), _) => {
             view! { <Metadata view=view.clone()/> <ValueSection view=view.clone()/> }.into_any()
@@ -53,7 +63,9 @@ fn face(view: RwSignal<Fetched<KeyView>>, shown: Shown) -> AnyView {
         (None, Some(failure)) if failure.code == Some(kvorum_api::ErrorCode::NotFound) => {
             view! { <p class="absent">"Not there: "{failure.message.clone()}"."</p> }.into_any()
         }
-        (None, Some(failure)) => view! { <Failed failure=failure.clone() again=shown.again newest=newest()/> }.into_any(),
+        (None, Some(failure)) => {
+            view! { <Failed failure=failure.clone() again=shown.again newest=newest()/> }.into_any()
+        }
         (None, None) => view! { <Skeleton lines=6/> }.into_any(),
     })
 }
@@ -64,7 +76,13 @@ fn OldVersion() -> impl IntoView {
     let shown: Shown = expect_context();
     let at = Memo::new(move |_| shown.address.with(|address| address.at));
     let newest = move || {
-        shown.address.with(|it| KeysAddress { at: None, ..it.clone() }.href())
+        shown.address.with(|it| {
+            KeysAddress {
+                at: None,
+                ..it.clone()
+            }
+            .href()
+        })
     };
     move || {
         at.get().map(|at| {
@@ -81,8 +99,13 @@ fn OldVersion() -> impl IntoView {
 #[component]
 fn Metadata(view: KeyView) -> impl IntoView {
     let row = view.row;
-    let lease = if row.lease.is_empty() { "none".to_owned() } else { row.lease };
-    let fact = |name: &'static str, value: String| view! { <div><dt>{name}</dt><dd>{value}</dd></div> };
+    let lease = if row.lease.is_empty() {
+        "none".to_owned()
+    } else {
+        row.lease
+    };
+    let fact =
+        |name: &'static str, value: String| view! { <div><dt>{name}</dt><dd>{value}</dd></div> };
     view! {
         <dl class="strip">
             {fact("Version", format::signed(row.version))}

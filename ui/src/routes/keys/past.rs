@@ -15,7 +15,11 @@ use crate::format;
 pub(super) fn PastSection(question: Memo<(Vec<u8>, Option<i64>)>) -> impl IntoView {
     let shown: Shown = expect_context();
     let key = Memo::new(move |_| question.with(|(key, _)| key.clone()));
-    let past = fetched(key, shown.again, |key| async move { api::history(&key).await });
+    let past = fetched(
+        key,
+        shown.again,
+        |key| async move { api::history(&key).await },
+    );
     view! {
         <section class="past" aria-label="Past">
             <header><h3>"Past"</h3><span class="quiet small">{move || past.with(count)}</span></header>
@@ -27,7 +31,11 @@ pub(super) fn PastSection(question: Memo<(Vec<u8>, Option<i64>)>) -> impl IntoVi
 fn count(past: &Fetched<KeyHistory>) -> Option<String> {
     let past = past.value.as_ref()?;
     let changes = format::plural(past.versions.len() as u64, "change", "changes");
-    Some(if past.cut { format!("the newest {changes}") } else { changes })
+    Some(if past.cut {
+        format!("the newest {changes}")
+    } else {
+        changes
+    })
 }
 
 fn face(past: RwSignal<Fetched<KeyHistory>>, shown: Shown) -> AnyView {
@@ -36,21 +44,40 @@ fn face(past: RwSignal<Fetched<KeyHistory>>, shown: Shown) -> AnyView {
             view! { <p class="absent">"No change of this key is retained."</p> }.into_any()
         }
         (Some(past), _) => {
-            let lines = past.versions.iter().map(|version| line(shown.address, version)).collect_view();
+            let lines = past
+                .versions
+                .iter()
+                .map(|version| line(shown.address, version))
+                .collect_view();
             view! { <ol class="timeline">{lines}</ol> {end(past)} }.into_any()
         }
-        (None, Some(failure)) => view! { <Failed failure=failure.clone() again=shown.again newest=String::new()/> }.into_any(),
+        (None, Some(failure)) => {
+            view! { <Failed failure=failure.clone() again=shown.again newest=String::new()/> }
+                .into_any()
+        }
         (None, None) => view! { <Skeleton lines=3/> }.into_any(),
     })
 }
 
 fn line(address: Memo<KeysAddress>, version: &KeyVersion) -> impl IntoView + use<> {
     let revision = version.revision;
-    let href = move || address.with(|it| KeysAddress { at: Some(revision), ..it.clone() }.href());
+    let href = move || {
+        address.with(|it| {
+            KeysAddress {
+                at: Some(revision),
+                ..it.clone()
+            }
+            .href()
+        })
+    };
     let current = move || address.with(|it| it.at == Some(revision)).then_some("true");
     let (kind, what, text) = match &version.change {
         Change::Put { row } => {
-            let what = if row.version == 1 { "created".to_owned() } else { format!("version {}", row.version) };
+            let what = if row.version == 1 {
+                "created".to_owned()
+            } else {
+                format!("version {}", row.version)
+            };
             ("put", what, preview(row))
         }
         Change::Delete => ("delete", "deleted".to_owned(), String::new()),

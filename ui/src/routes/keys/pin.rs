@@ -11,11 +11,20 @@ pub(super) fn Pin() -> impl IntoView {
     let shown: Shown = expect_context();
     let live = now().live;
     let read_at = Memo::new(move |_| {
-        let listed = shown.listing.with(|listing| listing.value.as_ref().map(|it| it.revision));
+        let listed = shown
+            .listing
+            .with(|listing| listing.value.as_ref().map(|it| it.revision));
         listed.or(shown.address.with(|address| address.revision))
     });
-    let newest = Memo::new(move |_| live.with(|live| live.overview.as_ref().map(|it| it.now.store.revision)));
-    let newer = Memo::new(move |_| newest.get().zip(read_at.get()).map_or(0, |(new, old)| (new - old).max(0)));
+    let newest = Memo::new(move |_| {
+        live.with(|live| live.overview.as_ref().map(|it| it.now.store.revision))
+    });
+    let newer = Memo::new(move |_| {
+        newest
+            .get()
+            .zip(read_at.get())
+            .map_or(0, |(new, old)| (new - old).max(0))
+    });
     let pinned = Memo::new(move |_| shown.address.with(|address| address.revision.is_some()));
     view! {
         <p class="pin" role="status">

@@ -31,16 +31,22 @@ fn PrefixBox() -> impl IntoView {
     let navigate = use_navigate();
     let submit = move |event: SubmitEvent| {
         event.prevent_default();
-        let Some(input) = input.get_untracked() else { return };
-        let to = shown.address.with_untracked(|address| address.under(input.value().as_bytes()));
+        let Some(input) = input.get_untracked() else {
+            return;
+        };
+        let to = shown
+            .address
+            .with_untracked(|address| address.under(input.value().as_bytes()));
         navigate(&to.href(), NavigateOptions::default());
     };
     // Bytes that are no text cannot be typed; then the box shows them escaped and the crumbs lead on.
     let text = Memo::new(move |_| {
-        shown.address.with(|address| match std::str::from_utf8(&address.prefix) {
-            Ok(text) => text.to_owned(),
-            Err(_) => bytes::escaped(&address.prefix),
-        })
+        shown
+            .address
+            .with(|address| match std::str::from_utf8(&address.prefix) {
+                Ok(text) => text.to_owned(),
+                Err(_) => bytes::escaped(&address.prefix),
+            })
     });
     view! {
         <form class="prefix" role="search" on:submit=submit>
@@ -86,10 +92,24 @@ fn Crumbs() -> impl IntoView {
 fn choices(address: Memo<KeysAddress>) -> Memo<Vec<Choice>> {
     Memo::new(move |_| {
         address.with(|address| {
-            let to = |flat| KeysAddress { flat, ..address.first_page() }.href();
+            let to = |flat| {
+                KeysAddress {
+                    flat,
+                    ..address.first_page()
+                }
+                .href()
+            };
             vec![
-                Choice { label: "Folders", href: to(false), chosen: !address.flat },
-                Choice { label: "Flat", href: to(true), chosen: address.flat },
+                Choice {
+                    label: "Folders",
+                    href: to(false),
+                    chosen: !address.flat,
+                },
+                Choice {
+                    label: "Flat",
+                    href: to(true),
+                    chosen: address.flat,
+                },
             ]
         })
     })

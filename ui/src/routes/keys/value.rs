@@ -16,11 +16,18 @@ pub(super) fn ValueSection(view: KeyView) -> impl IntoView {
     let value = StoredValue::new(view.value.bytes());
     let form = Memo::new(move |_| {
         let wanted = shown.address.with(|address| address.form);
-        value.with_value(|value| wanted.filter(|form| form.fits(value)).unwrap_or_else(|| Form::best(value)))
+        value.with_value(|value| {
+            wanted
+                .filter(|form| form.fits(value))
+                .unwrap_or_else(|| Form::best(value))
+        })
     });
-    let copied = Signal::derive(move || value.with_value(|value| bytes::readable(value).map(str::to_owned)));
+    let copied =
+        Signal::derive(move || value.with_value(|value| bytes::readable(value).map(str::to_owned)));
     let copy = move || {
-        copied.get().map(|text| view! { <Copy text=Signal::derive(move || text.clone()) what="value"/> })
+        copied
+            .get()
+            .map(|text| view! { <Copy text=Signal::derive(move || text.clone()) what="value"/> })
     };
     let size = format::bytes(view.row.value_bytes);
     let cut = view.value_cut.then(|| {
@@ -50,7 +57,10 @@ fn body(value: &[u8], form: Form) -> AnyView {
         Form::Text => view! { <pre tabindex="0">{text}</pre> }.into_any(),
         Form::Json => {
             let piece = |(token, text): (document::Token, String)| view! { <span class=token.class()>{text}</span> };
-            let pieces = document::pretty(&text).into_iter().map(piece).collect_view();
+            let pieces = document::pretty(&text)
+                .into_iter()
+                .map(piece)
+                .collect_view();
             view! { <pre tabindex="0">{pieces}</pre> }.into_any()
         }
         Form::Hex => {
@@ -62,13 +72,25 @@ fn body(value: &[u8], form: Form) -> AnyView {
 }
 
 /// Only the forms that fit the value are offered.
-fn choices(address: Memo<KeysAddress>, form: Memo<Form>, value: StoredValue<Vec<u8>>) -> Memo<Vec<Choice>> {
+fn choices(
+    address: Memo<KeysAddress>,
+    form: Memo<Form>,
+    value: StoredValue<Vec<u8>>,
+) -> Memo<Vec<Choice>> {
     Memo::new(move |_| {
-        let fitting = Form::ALL.into_iter().filter(|form| value.with_value(|value| form.fits(value)));
+        let fitting = Form::ALL
+            .into_iter()
+            .filter(|form| value.with_value(|value| form.fits(value)));
         fitting
             .map(|offered| Choice {
                 label: offered.label(),
-                href: address.with(|it| KeysAddress { form: Some(offered), ..it.clone() }.href()),
+                href: address.with(|it| {
+                    KeysAddress {
+                        form: Some(offered),
+                        ..it.clone()
+                    }
+                    .href()
+                }),
                 chosen: form.get() == offered,
             })
             .collect()

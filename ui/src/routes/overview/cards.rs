@@ -11,7 +11,8 @@ use crate::verdict;
 /// A text out of the newest overview; empty before the first.
 fn of(pick: fn(&Overview) -> String) -> Signal<String> {
     let live = now().live;
-    let text = Memo::new(move |_| live.with(|live| live.overview.as_ref().map(pick).unwrap_or_default()));
+    let text =
+        Memo::new(move |_| live.with(|live| live.overview.as_ref().map(pick).unwrap_or_default()));
     text.into()
 }
 
@@ -24,7 +25,9 @@ fn Fact(name: &'static str, #[prop(into)] value: Signal<String>) -> impl IntoVie
 pub(super) fn DatabaseCard() -> impl IntoView {
     let live = now().live;
     let part = move |pick: fn(&Overview) -> f64| {
-        Signal::derive(move || live.with(|live| live.overview.as_ref().map(pick).unwrap_or_default()))
+        Signal::derive(move || {
+            live.with(|live| live.overview.as_ref().map(pick).unwrap_or_default())
+        })
     };
     let used = part(|it| share(it, it.now.store.db_size_in_use));
     let taken = part(|it| verdict::quota_used(it).unwrap_or_default());
@@ -53,14 +56,22 @@ fn share(overview: &Overview, bytes: u64) -> f64 {
 fn quota_note(overview: &Overview) -> String {
     match verdict::quota_used(overview) {
         Some(used) => {
-            format!("{} of {}", format::percent(used), format::bytes(overview.now.store.quota))
+            format!(
+                "{} of {}",
+                format::percent(used),
+                format::bytes(overview.now.store.quota)
+            )
         }
         None => "no quota".to_owned(),
     }
 }
 
 fn freed(overview: &Overview) -> u64 {
-    overview.now.store.db_size.saturating_sub(overview.now.store.db_size_in_use)
+    overview
+        .now
+        .store
+        .db_size
+        .saturating_sub(overview.now.store.db_size_in_use)
 }
 
 fn left(overview: &Overview) -> String {
@@ -105,7 +116,10 @@ fn members(overview: &Overview) -> String {
     let voters = format::plural(u64::from(overview.raft.voters), "voter", "voters");
     match overview.raft.learners {
         0 => voters,
-        learners => format!("{voters}, {}", format::plural(u64::from(learners), "learner", "learners")),
+        learners => format!(
+            "{voters}, {}",
+            format::plural(u64::from(learners), "learner", "learners")
+        ),
     }
 }
 
@@ -114,21 +128,31 @@ fn alarms(overview: &Overview) -> String {
         return "none".to_owned();
     }
     let alarm = |alarm: &kvorum_api::Alarm| format!("{} on {}", alarm.kind, alarm.member_id);
-    overview.alarms.iter().map(alarm).collect::<Vec<_>>().join(", ")
+    overview
+        .alarms
+        .iter()
+        .map(alarm)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 #[component]
 pub(super) fn MemberCard() -> impl IntoView {
     let now = now();
     let started = Memo::new(move |_| {
-        now.live.with(|live| live.overview.as_ref().map(|it| it.identity.started_unix_ms))
+        now.live
+            .with(|live| live.overview.as_ref().map(|it| it.identity.started_unix_ms))
     });
     let uptime = Signal::derive(move || {
-        let running_ms = started.get().map(|started| now.clock_ms.get().saturating_sub(started));
+        let running_ms = started
+            .get()
+            .map(|started| now.clock_ms.get().saturating_sub(started));
         running_ms.map(format::duration).unwrap_or_default()
     });
-    let (member_id, cluster_id) =
-        (of(|it| it.identity.member_id.clone()), of(|it| it.identity.cluster_id.clone()));
+    let (member_id, cluster_id) = (
+        of(|it| it.identity.member_id.clone()),
+        of(|it| it.identity.cluster_id.clone()),
+    );
     view! {
         <section class="card member">
             <h2>"Member"</h2>

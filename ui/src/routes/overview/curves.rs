@@ -12,8 +12,16 @@ use crate::plot::Points;
 pub(super) fn ThroughputChart(span_ms: Memo<u64>, cursor: RwSignal<Option<f64>>) -> impl IntoView {
     let lines = lines(|samples| {
         vec![
-            Line { name: "puts", tone: "a", points: points(samples, |s| Some(s.puts_per_s)) },
-            Line { name: "gets", tone: "b", points: points(samples, |s| Some(s.gets_per_s)) },
+            Line {
+                name: "puts",
+                tone: "a",
+                points: points(samples, |s| Some(s.puts_per_s)),
+            },
+            Line {
+                name: "gets",
+                tone: "b",
+                points: points(samples, |s| Some(s.gets_per_s)),
+            },
         ]
     });
     view! {
@@ -60,9 +68,15 @@ fn quantiles(samples: &[Sample], of: fn(&Sample) -> Option<Quantiles>) -> Vec<Li
         tone,
         points: points(samples, |sample| of(sample).map(pick)),
     };
-    vec![line("p99", "b", |q| q.p99_ms), line("p50", "a", |q| q.p50_ms)]
+    vec![
+        line("p99", "b", |q| q.p99_ms),
+        line("p50", "a", |q| q.p50_ms),
+    ]
 }
 
 fn points(samples: &[Sample], of: impl Fn(&Sample) -> Option<f64>) -> Points {
-    samples.iter().map(|sample| (sample.unix_ms, of(sample))).collect()
+    samples
+        .iter()
+        .map(|sample| (sample.unix_ms, of(sample)))
+        .collect()
 }
