@@ -78,7 +78,9 @@ impl Alarms {
             let (member, alarm) = rest.split_once('/')?;
             Some((u64::from_str_radix(member, 16).ok()?, alarm.parse().ok()?))
         });
-        parsed.is_some_and(|entry| self.raised.insert(entry) || true)
+        let is_alarm = parsed.is_some();
+        self.raised.extend(parsed);
+        is_alarm
     }
 }
 

@@ -215,9 +215,8 @@ impl Machine {
             }
             Op::LeaseCheckpoint(r) => {
                 for c in &r.checkpoints {
-                    self.lessor
-                        .checkpoint(LeaseId(c.id), c.remaining_ttl)
-                        .map(|s| store.note(s));
+                    let kept = self.lessor.checkpoint(LeaseId(c.id), c.remaining_ttl);
+                    kept.into_iter().for_each(|change| store.note(change));
                 }
                 Ok(Reply::Done)
             }

@@ -11,6 +11,9 @@ use crate::backend::SideChange;
 use crate::error::Error;
 use crate::types::LeaseId;
 
+/// Keys tied to one lease, in order.
+pub type Keys = BTreeSet<Box<[u8]>>;
+
 #[derive(Debug, Default)]
 struct Lease {
     ttl_s: i64,
@@ -20,7 +23,7 @@ struct Lease {
     expires_ms: Option<u64>,
     /// Its end is proposed: nothing renews it any more.
     ending: bool,
-    keys: BTreeSet<Box<[u8]>>,
+    keys: Keys,
 }
 
 impl Lease {
@@ -145,7 +148,7 @@ impl Lessor {
     ///
     /// # Errors
     /// There is no such lease.
-    pub fn revoke(&mut self, id: LeaseId) -> Result<(BTreeSet<Box<[u8]>>, SideChange), Error> {
+    pub fn revoke(&mut self, id: LeaseId) -> Result<(Keys, SideChange), Error> {
         self.set_deadline(id, None);
         let lease = self.leases.remove(&id).ok_or(Error::LeaseNotFound)?;
         Ok((lease.keys, SideChange::LeaseDelete(id)))

@@ -5,7 +5,10 @@
 mod expiry;
 mod lessor;
 
-pub use lessor::{Lessor, Renewal, TimeLeft};
+#[cfg(test)]
+mod tests;
+
+pub use lessor::{Keys, Lessor, Renewal, TimeLeft};
 
 /// Longest TTL a client may ask for, seconds.
 pub const TTL_MAX_S: i64 = 9_000_000_000;

@@ -111,13 +111,12 @@ impl Store {
         let from = cursor.next.take();
         let start = from.as_deref().map_or(Bound::Unbounded, Bound::Included);
         let mut dead: Vec<Box<[u8]>> = Vec::new();
-        let mut seen = 0;
-        for (key, index) in self.index.range_mut::<[u8], _>((start, Bound::Unbounded)) {
+        let walk = self.index.range_mut::<[u8], _>((start, Bound::Unbounded));
+        for (seen, (key, index)) in walk.enumerate() {
             if seen == keys {
                 cursor.next = Some(key.clone());
                 break;
             }
-            seen += 1;
             if index.compact(cursor.at, removed) {
                 dead.push(key.clone());
             }

@@ -2,6 +2,9 @@
 
 use std::ops::Bound;
 
+/// Where a walk over an ordered map begins and ends.
+pub type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
 /// The keys that a `key`/`range_end` pair names. (ETCD.md 2.3)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interval<'a> {
@@ -36,7 +39,7 @@ impl<'a> Interval<'a> {
 
     /// Bounds for an ordered map, `None` if no key can lie inside (such bounds would panic there).
     #[must_use]
-    pub fn bounds(&self) -> Option<(Bound<&'a [u8]>, Bound<&'a [u8]>)> {
+    pub fn bounds(&self) -> Option<Bounds<'a>> {
         match *self {
             Self::Key(k) => Some((Bound::Included(k), Bound::Included(k))),
             Self::From(start) => Some((Bound::Included(start), Bound::Unbounded)),
@@ -49,7 +52,7 @@ impl<'a> Interval<'a> {
 
     /// The same interval with its start moved to just after `key`; used to go on with a long read.
     #[must_use]
-    pub fn bounds_after<'b>(&self, key: &'b [u8]) -> Option<(Bound<&'b [u8]>, Bound<&'b [u8]>)>
+    pub fn bounds_after<'b>(&self, key: &'b [u8]) -> Option<Bounds<'b>>
     where
         'a: 'b,
     {

@@ -14,6 +14,9 @@ pub mod size;
 pub mod store;
 pub mod txn;
 
+#[cfg(test)]
+mod tests;
+
 pub use flush::{CompactCursor, FlushPlan};
 pub use interval::Interval;
 pub use range::{ReadError, Reading};

@@ -6,6 +6,9 @@
 mod convert;
 mod mem_log;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use kvorum_proto::kvorumpb;

@@ -1,5 +1,6 @@
 //! The hub: all watchers of one I/O thread.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use kvorum_proto::etcdserverpb as pb;
@@ -304,11 +305,12 @@ impl Hub {
             }
             let fragment = w.fragment.then_some(stream.fragment_bytes);
             if w.next <= first {
-                if !shared.contains_key(&fragment) {
-                    let body = live_body(wanted, events, history)?;
-                    shared.insert(fragment, body.cut(fragment));
-                }
-                let pieces = shared.get(&fragment).map(Vec::as_slice).unwrap_or_default();
+                let pieces = match shared.entry(fragment) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(new) => {
+                        new.insert(live_body(wanted, events, history)?.cut(fragment))
+                    }
+                };
                 self.send(key, pieces, None);
             } else {
                 let rest = events.iter().position(|e| e.record.revision.main >= w.next);

@@ -13,6 +13,9 @@ mod history;
 mod hub;
 mod stream;
 
+#[cfg(test)]
+mod tests;
+
 pub use history::{History, Page, whole_page};
 pub use hub::{EventBatch, Header, Hub};
 pub use stream::{Frame, StreamId};
