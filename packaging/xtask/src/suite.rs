@@ -266,7 +266,16 @@ fn tidy_step(suite: &Suite<'_>) -> Result<Outcome> {
 }
 
 fn unit(suite: &Suite<'_>) -> Result<Outcome> {
-    let rest = ["--lib", "--bins", "--", "--show-output", "--skip", "tidy::"];
+    let rest = [
+        "--lib",
+        "--bins",
+        "--test",
+        "cli",
+        "--",
+        "--show-output",
+        "--skip",
+        "tidy::",
+    ];
     suite.cargo_test("unit", &SERVER, &rest)
 }
 

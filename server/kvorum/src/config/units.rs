@@ -42,13 +42,12 @@ pub(crate) fn bytes(text: &str) -> Result<u64, String> {
 /// A duration as it would be written.
 pub(crate) fn show_duration(value: Duration) -> String {
     let ms = value.as_millis();
-    match ms {
-        0 => "0ms".to_owned(),
-        _ if ms % 3_600_000 == 0 => format!("{}h", ms / 3_600_000),
-        _ if ms % 60_000 == 0 => format!("{}m", ms / 60_000),
-        _ if ms % 1000 == 0 => format!("{}s", ms / 1000),
-        _ => format!("{ms}ms"),
+    for (scale_ms, unit) in [(3_600_000, "h"), (60_000, "m"), (1000, "s")] {
+        if ms >= scale_ms && ms.is_multiple_of(scale_ms) {
+            return format!("{}{unit}", ms / scale_ms);
+        }
     }
+    format!("{ms}ms")
 }
 
 /// A size as it would be written.
