@@ -41,7 +41,11 @@ pub(crate) async fn serve(
     let (head, body) = request.into_parts();
     let outcome = match cx.admit(&head.headers, false) {
         Err(status) => Some(Err(status)),
-        Ok(metadata) => until(metadata.timeout, &mut respond, answer(cx, route, rpc, body)).await,
+        Ok(metadata) => {
+            // Pinned here: handed over by value it would lie twice in the memory of every call.
+            let answer = pin!(answer(cx, route, rpc, body));
+            until(metadata.timeout, &mut respond, answer).await
+        }
     };
     warn_if_slow(cx, route, arrived.elapsed());
     match outcome {
@@ -113,9 +117,8 @@ async fn call(handle: &Handle, rpc: Unary, message: Bytes) -> Result<Bytes, Stat
 async fn until(
     timeout: Option<Duration>,
     respond: &mut SendResponse<Payload>,
-    answer: impl Future<Output = Result<Bytes, Status>>,
+    mut answer: Pin<&mut impl Future<Output = Result<Bytes, Status>>>,
 ) -> Option<Result<Bytes, Status>> {
-    let mut answer = pin!(answer);
     // Made only if the first poll does not answer: most reads need no timer.
     let mut timer: Option<Pin<Box<Sleep>>> = None;
     poll_fn(|task| {
