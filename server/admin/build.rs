@@ -70,9 +70,9 @@ fn asset(name: &str, path: &Path) -> io::Result<String> {
     fs::read(path)?.hash(&mut hash);
     let etag = format!("\"{:016x}\"", hash.finish());
     let mut code = String::new();
-    let _ = write!(
+    let _ = writeln!(
         code,
-        "    Asset {{ name: {name:?}, etag: {etag:?}, plain: include_bytes!({path:?}), brotli: {}, gzip: {} }},\n",
+        "    Asset {{ name: {name:?}, etag: {etag:?}, plain: include_bytes!({path:?}), brotli: {}, gzip: {} }},",
         copy(path, "br"),
         copy(path, "gz"),
     );
