@@ -117,6 +117,7 @@ impl Shell {
         let mut command = self.command(words);
         let mut child = command
             .stdout(Stdio::piped())
+            .stderr(Stdio::null())
             .spawn()
             .expect("etcdctl starts");
         let stdout = child.stdout.take().expect("piped");
@@ -133,8 +134,13 @@ impl Shell {
         }
         let mut text = String::new();
         for _ in 0..lines {
-            let line = printed.recv_timeout(Duration::from_secs(30));
-            text.push_str(&line.unwrap_or_else(|_| "(nothing more came)".to_owned()));
+            match printed.recv_timeout(Duration::from_secs(30)) {
+                Ok(line) => text.push_str(&line),
+                Err(_) => {
+                    text.push_str("(nothing more came)");
+                    break;
+                }
+            }
             text.push('\n');
         }
         child.kill().expect("an own child can be killed");

@@ -4,6 +4,7 @@ mod bad_input;
 mod both;
 mod clients;
 mod etcdctl;
+mod hash;
 mod kill_nine;
 mod rpc;
 mod seed;

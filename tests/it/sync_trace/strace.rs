@@ -109,7 +109,9 @@ fn call(text: &str, began: usize, ended: usize) -> Option<Call> {
     for piece in data.split('"').skip(1).step_by(2) {
         bytes.extend(unescape(piece));
     }
-    bytes.truncate(usize::try_from(result).unwrap_or(0));
+    // What was only looked at will be read again.
+    let moved = if data.contains("MSG_PEEK") { 0 } else { result };
+    bytes.truncate(usize::try_from(moved).unwrap_or(0));
     let file = String::from_utf8_lossy(&unescape(file)).into_owned();
     Some(Call {
         name: name.to_owned(),
@@ -216,6 +218,8 @@ mod tests {
         let failed =
             parse(r#"1 write(7</f>, "\x61", 1) = -1 EAGAIN (Resource temporarily unavailable)"#);
         assert_eq!((failed[0].bytes.len(), failed[0].result), (0, -1));
+        let peeked = r#"1 recvfrom(7<TCP:[a->b]>, "\x50", 1, MSG_PEEK, NULL, NULL) = 1"#;
+        assert_eq!(parse(peeked)[0].bytes, b"");
         assert_eq!(parse("1 +++ exited with 0 +++"), []);
     }
 }
