@@ -34,6 +34,8 @@ pub(crate) struct CoreThread {
     holding: bool,
     /// This leader has applied an entry of its own term.
     settled: Option<Term>,
+    /// The last group that the log thread has and has not written, 0 for none.
+    in_flight: u64,
     /// The store thread was woken before its time and has not flushed since.
     flush_called: bool,
     stopping: bool,
@@ -52,6 +54,7 @@ impl CoreThread {
             commands: Vec::new(),
             holding: false,
             settled: None,
+            in_flight: 0,
             flush_called: false,
             stopping: false,
         }
@@ -101,6 +104,9 @@ impl CoreThread {
         match input {
             CoreInput::Asks(asks) => asks.into_iter().for_each(|a| self.take_ask(a)),
             CoreInput::Persisted(number) => {
+                if number == self.in_flight {
+                    self.in_flight = 0;
+                }
                 self.node.persisted(number, &mut self.ready);
             }
             CoreInput::Flushed(index) => {
@@ -149,9 +155,7 @@ impl CoreThread {
     fn turn(&mut self) -> Result<(), String> {
         self.propose();
         while self.node.ready(&mut self.ready) {
-            for group in self.ready.appends.drain(..) {
-                self.shared.log.push(LogInput::Append(group));
-            }
+            self.write_log()?;
             // A cluster of one has nobody to send to.
             self.ready.messages.clear();
             if let Some(leadership) = self.ready.leadership.take() {
@@ -176,6 +180,25 @@ impl CoreThread {
         self.driver.publish_view(&self.machine);
         self.publish();
         self.driver.deliver();
+        Ok(())
+    }
+
+    /// Hands groups to the log thread. A leader without peers writes a small one itself: there is nobody whose votes or
+    /// heartbeats a slow disk could hold up, and the switch to another thread and back costs as much as the write.
+    fn write_log(&mut self) -> Result<(), String> {
+        let mut groups = std::mem::take(&mut self.ready.appends);
+        if let [group] = groups.as_slice()
+            && self.node.is_alone()
+            && self.in_flight == 0
+            && crate::log_thread::write_now(&self.shared, group).map_err(|e| e.to_string())?
+        {
+            self.node.persisted(group.number, &mut self.ready);
+            return Ok(());
+        }
+        for group in groups.drain(..) {
+            self.in_flight = group.number;
+            self.shared.log.push(LogInput::Append(group));
+        }
         Ok(())
     }
 

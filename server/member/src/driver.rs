@@ -32,6 +32,7 @@ pub(crate) struct Driver {
     batch: EventBatch,
     counts: Counts,
     view_changed: bool,
+    compacted: Option<i64>,
 }
 
 impl Driver {
@@ -42,6 +43,7 @@ impl Driver {
             batch: EventBatch::default(),
             counts: Counts::default(),
             view_changed: true,
+            compacted: None,
         }
     }
 
@@ -74,6 +76,10 @@ impl Driver {
                 _ => self.change_configuration(node, &entry)?,
             }
             self.shared.store.write().set_applied(index, term);
+            // Only now: the store thread flushes whole entries, and begins with one that holds this decision.
+            if let Some(at) = self.compacted.take() {
+                self.shared.published.compaction.store(at, Ordering::SeqCst);
+            }
             node.applied(index);
             self.shared
                 .published
@@ -118,9 +124,7 @@ impl Driver {
                 after(command, &applied);
                 self.count(command, &applied);
                 self.collect(&mut applied, before, entry.term);
-                if let Some(at) = applied.compacted {
-                    shared.published.compaction.store(at, Ordering::SeqCst);
-                }
+                self.compacted = applied.compacted.or(self.compacted);
                 self.answer(applied.request_id, Answer::Applied(applied.result));
             }
             drop(store);

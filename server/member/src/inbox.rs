@@ -31,6 +31,10 @@ impl<T> Inbox<T> {
         self.wake();
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.lock().is_empty()
+    }
+
     fn wake(&self) {
         if self.asleep.swap(false, Ordering::SeqCst)
             && let Some(reader) = self.reader.get()

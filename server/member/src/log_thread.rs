@@ -1,4 +1,5 @@
-//! The log thread: one write and one sync for all groups that wait, then word to the core thread.
+//! Writing the log: by the log thread, one write and one sync for all groups that wait; or, where nobody could be kept
+//! waiting by it, by the core thread itself, which saves two thread switches.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,43 +10,101 @@ use kvorum_storage::{Log, StorageError};
 
 use crate::shared::{CoreInput, LogInput, Shared};
 
-/// Idle for this long, the log proves that its last frame was whole.
-const IDLE: Duration = Duration::from_millis(50);
+/// The log looks this often whether it is idle; if so it proves that its last frame was whole.
+const IDLE_CHECK: Duration = Duration::from_millis(100);
 /// A full disk is tried again after this long.
 const FULL_DISK_PAUSE: Duration = Duration::from_millis(250);
 
-/// Runs until it is told to stop or the disk fails.
-pub(crate) fn run(shared: &Arc<Shared>, mut log: Log) {
-    let mut inputs = Vec::new();
-    let mut timeout = IDLE;
-    loop {
-        inputs.clear();
-        shared.log.wait(&mut inputs, timeout);
-        if inputs.is_empty() {
-            if let Err(e) = log.settle() {
-                return shared.fail(e.to_string());
-            }
-            timeout = Duration::from_secs(3600);
-            continue;
-        }
-        timeout = IDLE;
-        let (groups, release, stop) = sort(&mut inputs);
-        if let Some(last) = groups.last().map(|g| g.number) {
-            if let Err(e) = write(shared, &mut log, &groups) {
-                return shared.fail(e.to_string());
-            }
-            shared.core.push(CoreInput::Persisted(last));
-        }
-        if let Some(index) = release {
-            log.release(index.0);
-        }
-        if stop {
-            if let Err(e) = log.settle() {
-                shared.fail(e.to_string());
-            }
-            return;
+/// The log and what is known of its use.
+#[derive(Debug)]
+pub(crate) struct LogWriter {
+    log: Log,
+    writes: u64,
+    writes_at_check: u64,
+}
+
+impl LogWriter {
+    pub(crate) fn new(log: Log) -> Self {
+        Self {
+            log,
+            writes: 0,
+            writes_at_check: 0,
         }
     }
+
+    fn append(&mut self, shared: &Shared, groups: &[Append]) -> Result<(), StorageError> {
+        let begin = Instant::now();
+        let stats = self.log.append(groups)?;
+        self.writes += 1;
+        shared.meters.wal_synced(begin.elapsed(), stats.bytes);
+        Ok(())
+    }
+
+    /// Nothing was written since the last look: the last frame is marked as whole.
+    fn check_idle(&mut self) -> Result<(), StorageError> {
+        if self.writes == self.writes_at_check {
+            return self.log.settle();
+        }
+        self.writes_at_check = self.writes;
+        Ok(())
+    }
+}
+
+/// Writes a group on the caller's thread if the log thread has nothing to do. False if it has: the group is its.
+///
+/// # Errors
+/// The disk failed.
+pub(crate) fn write_now(shared: &Shared, group: &Append) -> Result<bool, StorageError> {
+    if !shared.log.is_empty() {
+        return Ok(false);
+    }
+    let Some(mut writer) = shared.log_writer.try_lock() else {
+        return Ok(false);
+    };
+    match writer.append(shared, std::slice::from_ref(group)) {
+        // Nothing was written; the log thread waits for room, this one must not.
+        Err(e) if e.is_out_of_space() => Ok(false),
+        result => result.map(|()| true),
+    }
+}
+
+/// True if the next segment should be made ahead of need.
+pub(crate) fn needs_next(shared: &Shared) -> bool {
+    shared.log_writer.lock().log.needs_next()
+}
+
+/// Runs until it is told to stop or the disk fails.
+pub(crate) fn run(shared: &Arc<Shared>) {
+    let mut inputs = Vec::new();
+    loop {
+        inputs.clear();
+        shared.log.wait(&mut inputs, IDLE_CHECK);
+        match turn(shared, &mut inputs) {
+            Ok(false) => {}
+            Ok(true) => return,
+            Err(e) => return shared.fail(e.to_string()),
+        }
+    }
+}
+
+/// One pass; true if it was the last.
+fn turn(shared: &Shared, inputs: &mut Vec<LogInput>) -> Result<bool, StorageError> {
+    if inputs.is_empty() {
+        shared.log_writer.lock().check_idle()?;
+        return Ok(false);
+    }
+    let (groups, release, stop) = sort(inputs);
+    if let Some(last) = groups.last().map(|g| g.number) {
+        write(shared, &groups)?;
+        shared.core.push(CoreInput::Persisted(last));
+    }
+    if let Some(index) = release {
+        shared.log_writer.lock().log.release(index.0);
+    }
+    if stop {
+        shared.log_writer.lock().log.settle()?;
+    }
+    Ok(stop)
 }
 
 fn sort(inputs: &mut Vec<LogInput>) -> (Vec<Append>, Option<Index>, bool) {
@@ -61,13 +120,12 @@ fn sort(inputs: &mut Vec<LogInput>) -> (Vec<Append>, Option<Index>, bool) {
 }
 
 /// Writes the groups. On a full disk nothing was written: they wait for room, unacknowledged, while reads go on.
-fn write(shared: &Shared, log: &mut Log, groups: &[Append]) -> Result<(), StorageError> {
+fn write(shared: &Shared, groups: &[Append]) -> Result<(), StorageError> {
     let mut told = false;
     loop {
-        let begin = Instant::now();
-        match log.append(groups) {
-            Ok(stats) => {
-                shared.meters.wal_synced(begin.elapsed(), stats.bytes);
+        let result = shared.log_writer.lock().append(shared, groups);
+        match result {
+            Ok(()) => {
                 if told {
                     tracing::info!("the disk has room again; writes go on");
                 }

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::identity::MemberIdentity;
 use crate::inbox::Inbox;
+use crate::log_thread::LogWriter;
 use crate::meters::Meters;
 use crate::options::MemberOptions;
 use crate::port::{Ask, Port};
@@ -74,6 +75,7 @@ pub(crate) struct Shared {
     pub(crate) state: Arc<StateStore>,
     pub(crate) core: Inbox<CoreInput>,
     pub(crate) log: Inbox<LogInput>,
+    pub(crate) log_writer: Mutex<LogWriter>,
     pub(crate) published: Published,
     pub(crate) view: RwLock<Arc<View>>,
     pub(crate) ports: RwLock<Vec<Arc<Port>>>,

@@ -23,6 +23,7 @@ use crate::driver::META_CONF_STATE;
 use crate::handle::Handle;
 use crate::identity::{MemberIdentity, cluster_id, member_id};
 use crate::inbox::Inbox;
+use crate::log_thread::LogWriter;
 use crate::meters::Meters;
 use crate::options::MemberOptions;
 use crate::port::{PORTS_MAX, Port, boot_of};
@@ -109,6 +110,7 @@ impl Member {
         published
             .applied
             .store(opened.restored.applied.0, Ordering::SeqCst);
+        let recycler = opened.log.recycler();
         let shared = Arc::new(Shared {
             options,
             identity: opened.identity,
@@ -118,6 +120,7 @@ impl Member {
             state: opened.state,
             core: Inbox::default(),
             log: Inbox::default(),
+            log_writer: Mutex::new(LogWriter::new(opened.log)),
             published,
             view: RwLock::new(Arc::new(View::default())),
             ports: RwLock::default(),
@@ -129,15 +132,14 @@ impl Member {
             capable: watch::channel(false).0,
             compacted: watch::channel(0).0,
         });
-        let recycler = opened.log.recycler();
         let flushed = opened.restored.applied;
         let core = CoreThread::new(shared.clone(), node, machine);
         let store = StoreThread::new(shared.clone(), recycler, flushed);
-        let (log, for_log) = (opened.log, shared.clone());
+        let for_log = shared.clone();
         Ok(Self {
             core: spawn("core", move || core.run())?,
             rest: vec![
-                spawn("log", move || crate::log_thread::run(&for_log, log))?,
+                spawn("log", move || crate::log_thread::run(&for_log))?,
                 spawn("store", move || store.run())?,
             ],
             shared,

@@ -14,7 +14,9 @@ use kvorum_storage::{Recycler, StorageError};
 use crate::shared::{CoreInput, LogInput, Shared};
 
 /// Between two flushes under a light load: each costs a sync that a single client's next write may meet.
-const FLUSH_INTERVAL: Duration = Duration::from_millis(500);
+const FLUSH_INTERVAL: Duration = Duration::from_secs(2);
+/// Between two looks at what there is to do.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 /// Records read from the store per lock.
 const PAGE_RECORDS: usize = 4096;
@@ -28,6 +30,8 @@ pub(crate) struct StoreThread {
     recycler: Recycler,
     flushed: Index,
     compacting: Option<CompactCursor>,
+    /// A compaction whose decision is flushed and that waits for the one under way.
+    decided: Option<i64>,
 }
 
 impl StoreThread {
@@ -37,17 +41,23 @@ impl StoreThread {
             recycler,
             flushed,
             compacting: None,
+            decided: None,
         }
     }
 
     /// Runs until the member stops; the last act is a flush of everything.
     pub(crate) fn run(mut self) {
         let mut sampled = Instant::now();
+        let mut flushed = Instant::now();
         let mut woken = Vec::new();
         loop {
-            woken.clear();
             let stopping = self.shared.is_stopping();
-            if let Err(e) = self.turn() {
+            let flush = !woken.is_empty() || stopping || flushed.elapsed() >= FLUSH_INTERVAL;
+            woken.clear();
+            if flush {
+                flushed = Instant::now();
+            }
+            if let Err(e) = self.turn(flush) {
                 return self.shared.fail(e.to_string());
             }
             if sampled.elapsed() >= SAMPLE_INTERVAL {
@@ -60,20 +70,29 @@ impl StoreThread {
             let pause = if self.compacting.is_some() {
                 COMPACT_PAUSE
             } else {
-                FLUSH_INTERVAL
+                LOOK_INTERVAL
             };
             self.shared.store_thread.wait(&mut woken, pause);
         }
     }
 
-    fn turn(&mut self) -> Result<(), StorageError> {
-        self.flush()?;
+    fn turn(&mut self, flush: bool) -> Result<(), StorageError> {
+        let decided = self.shared.published.compaction.swap(0, Ordering::SeqCst);
+        if flush || decided > 0 {
+            self.flush()?;
+        }
+        if decided > 0 {
+            self.decided = Some(decided);
+        }
         self.recycle()?;
         self.compact()
     }
 
     /// A full disk here only means that the next segment is made later: the log tells if it cannot go on.
     fn recycle(&self) -> Result<(), StorageError> {
+        if !crate::log_thread::needs_next(&self.shared) {
+            return Ok(());
+        }
         match self.recycler.run() {
             Err(e) if !e.is_out_of_space() => Err(e),
             _ => Ok(()),
@@ -103,11 +122,7 @@ impl StoreThread {
     /// One slice of a compaction. It begins after a flush that holds its decision and every record it may remove.
     fn compact(&mut self) -> Result<(), StorageError> {
         if self.compacting.is_none() {
-            let at = self.shared.published.compaction.swap(0, Ordering::SeqCst);
-            if at > 0 {
-                self.compacting = Some(CompactCursor::new(at));
-                return Ok(());
-            }
+            self.compacting = self.decided.take().map(CompactCursor::new);
         }
         let Some(cursor) = self.compacting.as_mut() else {
             return Ok(());

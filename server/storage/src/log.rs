@@ -370,6 +370,13 @@ impl Log {
         self.recycler.run()
     }
 
+    /// True once a quarter of the segment in use is written: time for `Recycler::run`. Earlier, making the next segment
+    /// would only take the disk away from the appends of a member that writes little.
+    #[must_use]
+    pub fn needs_next(&self) -> bool {
+        self.active.end >= self.active.len / 4
+    }
+
     /// Index of the last entry, 0 if there never was one.
     #[must_use]
     pub fn last_index(&self) -> u64 {
