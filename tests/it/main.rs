@@ -1,4 +1,8 @@
 //! Real processes on loopback: the shipped server with real clients, beside a real etcd.
+#![allow(
+    clippy::print_stdout,
+    reason = "figures and skipped suites are told in the test's output"
+)]
 
 mod bad_input;
 mod both;

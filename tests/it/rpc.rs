@@ -126,7 +126,7 @@ pub(crate) struct Duplex<Q: Call> {
 
 enum Answers<A> {
     Opening(JoinHandle<Result<Streaming<A>, Status>>),
-    Open(Streaming<A>),
+    Open(Box<Streaming<A>>),
 }
 
 impl<Q: Call> Duplex<Q> {
@@ -143,7 +143,7 @@ impl<Q: Call> Duplex<Q> {
             let opened = opening
                 .await
                 .map_err(|error| Status::internal(error.to_string()))?;
-            self.answers = Answers::Open(opened?);
+            self.answers = Answers::Open(Box::new(opened?));
         }
         let Answers::Open(answers) = &mut self.answers else {
             unreachable!("opened above")

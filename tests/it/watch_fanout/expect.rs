@@ -70,7 +70,7 @@ impl Watcher {
         Self {
             watched,
             previous: index % 2 == 1,
-            fragment: index % 5 == 0,
+            fragment: index.is_multiple_of(5),
             without,
         }
     }
