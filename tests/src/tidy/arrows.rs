@@ -121,7 +121,13 @@ const RULES: &[Rule] = &[
     },
     Rule {
         krate: "kvorum-admin",
-        workspace: &["kvorum-api", "kvorum-core", "kvorum-member", "kvorum-pki"],
+        workspace: &[
+            "kvorum-api",
+            "kvorum-core",
+            "kvorum-member",
+            "kvorum-pki",
+            "kvorum-proto",
+        ],
         only: None,
         direct: &["raft", "redb"],
         reach: &[],
