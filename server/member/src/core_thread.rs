@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use kvorum_core::node::{Leadership, Node, Ready};
-use kvorum_core::{Error, Machine, RequestId, Term};
+use kvorum_core::{Machine, RequestId, Term};
 use kvorum_proto::kvorumpb::{Command, PublishMember, SetClusterVersion, command::Op};
 
 use crate::driver::Driver;
@@ -34,6 +34,8 @@ pub(crate) struct CoreThread {
     holding: bool,
     /// This leader has applied an entry of its own term.
     settled: Option<Term>,
+    /// Linearizable reads that came before that.
+    waiting_reads: Vec<RequestId>,
     /// The last group that the log thread has and has not written, 0 for none.
     in_flight: u64,
     /// The store thread was woken before its time and has not flushed since.
@@ -54,6 +56,7 @@ impl CoreThread {
             commands: Vec::new(),
             holding: false,
             settled: None,
+            waiting_reads: Vec::new(),
             in_flight: 0,
             flush_called: false,
             stopping: false,
@@ -141,14 +144,20 @@ impl CoreThread {
         }
     }
 
-    /// A leader of its own cluster has nobody to ask. Reads of a real quorum come with the peers.
+    /// A leader of its own cluster has nobody to ask. Before it has applied an entry of its own term, or without a
+    /// leader, a read waits, as etcd's do; the sweep of its thread ends the wait. Reads of a real quorum come with the
+    /// peers.
     fn read_index(&mut self, id: RequestId) {
-        let answer = if self.node.is_alone() && self.node.leads_surely() {
-            Answer::Readable
-        } else {
-            Answer::Refused(Error::NoLeader)
-        };
-        self.driver.answer(id, answer);
+        self.waiting_reads.push(id);
+        self.answer_reads();
+    }
+
+    fn answer_reads(&mut self) {
+        if self.settled.is_some() && self.node.is_alone() {
+            for id in std::mem::take(&mut self.waiting_reads) {
+                self.driver.answer(id, Answer::Readable);
+            }
+        }
     }
 
     /// Proposes what waits, and does all that follows until nothing is left to do.
@@ -256,6 +265,7 @@ impl CoreThread {
             .lessor_mut()
             .promote(self.shared.clock.now_ms(), extend_ms);
         self.introduce();
+        self.answer_reads();
     }
 
     /// Tells the cluster this member's name and addresses, and what version to speak, where that is news.
@@ -299,5 +309,9 @@ impl CoreThread {
             .store(self.commands.len() as u64, Ordering::Relaxed);
         let free = self.settled.is_some() && self.node.is_alone();
         p.reads_freely.store(free, Ordering::SeqCst);
+        let ready = self.settled.is_some() && self.machine.cluster_version().is_some();
+        self.shared
+            .capable
+            .send_if_modified(|told| std::mem::replace(told, ready) != ready);
     }
 }

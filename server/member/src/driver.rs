@@ -190,8 +190,6 @@ impl Driver {
             .published
             .nospace
             .store(nospace, Ordering::SeqCst);
-        let capable = view.cluster_version.is_some();
         *self.shared.view.write() = Arc::new(view);
-        self.shared.capable.send_replace(capable);
     }
 }
