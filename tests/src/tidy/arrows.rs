@@ -166,8 +166,19 @@ const RULES: &[Rule] = &[
 struct Package {
     name: String,
     member: bool,
-    /// Package ids with `true` where the dependency is for tests only.
-    edges: Vec<(String, bool)>,
+    /// Package ids, and what they are needed for.
+    edges: Vec<(String, Purpose)>,
+}
+
+/// The strongest reason for a dependency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// Linked into what is shipped.
+    Product,
+    /// Runs on the builder's machine.
+    Build,
+    /// For tests only.
+    Tests,
 }
 
 /// Every arrow of the graph that the rules do not allow.
@@ -193,7 +204,7 @@ fn check_one(
     packages: &BTreeMap<String, Package>,
     findings: &mut Vec<String>,
 ) {
-    for (target, tests_only) in &package.edges {
+    for (target, purpose) in &package.edges {
         let Some(named) = packages.get(target) else {
             continue;
         };
@@ -201,7 +212,7 @@ fn check_one(
         let refused = if named.member {
             !rule.workspace.contains(&name)
         } else {
-            !tests_only
+            *purpose != Purpose::Tests
                 && (rule.direct.contains(&name)
                     || rule.only.is_some_and(|only| !only.contains(&name)))
         };
@@ -219,7 +230,7 @@ fn check_one(
     }
 }
 
-/// Names of all external crates below `id`, tests apart.
+/// Names of all crates that are linked below `id`.
 fn below<'a>(id: &str, packages: &'a BTreeMap<String, Package>) -> BTreeSet<&'a str> {
     let mut seen = BTreeSet::new();
     let mut waiting = vec![id.to_owned()];
@@ -228,7 +239,11 @@ fn below<'a>(id: &str, packages: &'a BTreeMap<String, Package>) -> BTreeSet<&'a 
         let Some(package) = packages.get(&id) else {
             continue;
         };
-        for (target, _) in package.edges.iter().filter(|(_, tests_only)| !tests_only) {
+        for (target, _) in package
+            .edges
+            .iter()
+            .filter(|(_, purpose)| *purpose == Purpose::Product)
+        {
             if seen.insert(target.clone()) {
                 names.extend(packages.get(target).map(|package| package.name.as_str()));
                 waiting.push(target.clone());
@@ -254,12 +269,8 @@ fn packages(metadata: &Value) -> Option<BTreeMap<String, Package>> {
         let id = node.get("id")?.as_str()?;
         let mut edges = Vec::new();
         for edge in node.get("deps")?.as_array()? {
-            // Build dependencies run on the builder's machine, but what they are is still this crate's choice.
             let kinds = edge.get("dep_kinds")?.as_array()?;
-            let tests_only = kinds
-                .iter()
-                .all(|kind| kind.get("kind").and_then(Value::as_str) == Some("dev"));
-            edges.push((edge.get("pkg")?.as_str()?.to_owned(), tests_only));
+            edges.push((edge.get("pkg")?.as_str()?.to_owned(), purpose(kinds)));
         }
         let name = (*names.get(id)?).to_owned();
         packages.insert(
@@ -272,6 +283,19 @@ fn packages(metadata: &Value) -> Option<BTreeMap<String, Package>> {
         );
     }
     Some(packages)
+}
+
+fn purpose(kinds: &[Value]) -> Purpose {
+    let has = |name: Option<&str>| {
+        kinds
+            .iter()
+            .any(|kind| kind.get("kind").and_then(Value::as_str) == name)
+    };
+    match (has(None), has(Some("build"))) {
+        (true, _) => Purpose::Product,
+        (false, true) => Purpose::Build,
+        (false, false) => Purpose::Tests,
+    }
 }
 
 #[cfg(test)]
@@ -353,6 +377,18 @@ mod tests {
             ("innocent", "tokio", "normal"),
         ]);
         assert_eq!(findings, ["crate kvorum-core: tokio is somewhere below it"]);
+    }
+
+    #[test]
+    fn what_only_builds_a_crate_is_not_below_another() {
+        let edges = [
+            ("kvorum-core", "kvorum-proto", "normal"),
+            ("kvorum-proto", "prost-build", "build"),
+            ("prost-build", "tokio", "normal"),
+        ];
+        assert!(findings(&edges).is_empty());
+        let findings = findings(&[("kvorum-proto", "cmake", "build")]);
+        assert_eq!(findings, ["crate kvorum-proto: must not depend on cmake"]);
     }
 
     #[test]
