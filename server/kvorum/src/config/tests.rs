@@ -105,160 +105,164 @@ fn defaults_are_what_the_help_says() {
     assert!((1..=128).contains(&settings.io_threads));
 }
 
+const URLS: &str = "listen-client-urls";
+
+/// Setting, bad value, and what the line about it must say.
+const BAD_VALUES: &[(&str, &str, &str)] = &[
+    ("data-dir", "", "must not be empty"),
+    ("name", "", "must not be empty"),
+    (
+        "name",
+        "a\nb",
+        r#""a\nb" (flag --name): has a control character"#,
+    ),
+    ("initial-cluster-token", "", "must not be empty"),
+    (
+        URLS,
+        "127.0.0.1:2379",
+        "the scheme is missing: write http://127.0.0.1:2379",
+    ),
+    (
+        URLS,
+        "ftp://127.0.0.1:1",
+        "unknown scheme \"ftp\": use http or https",
+    ),
+    (
+        URLS,
+        "http://127.0.0.1",
+        "the port is missing: write http://127.0.0.1:2379",
+    ),
+    (
+        URLS,
+        "http://[::1]",
+        "the port is missing: write http://[::1]:2379",
+    ),
+    (
+        URLS,
+        "http://127.0.0.1:65536",
+        "port \"65536\" is not a number from 0 to 65535",
+    ),
+    (
+        URLS,
+        "http://127.0.0.1:-1",
+        "port \"-1\" is not a number from 0 to 65535",
+    ),
+    (
+        URLS,
+        "http://127.0.0.1:http",
+        "port \"http\" is not a number",
+    ),
+    (
+        URLS,
+        "http://127.0.0.1:1/v3",
+        "\"/v3\" after the port must go: write http://127.0.0.1:1",
+    ),
+    (
+        URLS,
+        "http://127.0.0.1:1?a",
+        "\"?a\" after the port must go",
+    ),
+    (
+        URLS,
+        "http://me@127.0.0.1:1",
+        "a user or password has no place here",
+    ),
+    (URLS, "http://:2379", "the host is missing"),
+    (
+        URLS,
+        "http://::1:2379",
+        "an IPv6 address stands in brackets: [::1]:2379",
+    ),
+    (URLS, "http://example.com:1", "\"example.com\" is a name"),
+    (
+        URLS,
+        "http://a b:1",
+        "has a character that no host name has",
+    ),
+    (URLS, "http://0.0.0.0:1", "add --advertise-client-urls"),
+    (URLS, "", "no URL"),
+    (
+        "advertise-client-urls",
+        "http://a:0",
+        "port 0 cannot be dialled",
+    ),
+    (
+        "advertise-client-urls",
+        "http://0.0.0.0:1",
+        "clients cannot dial \"all addresses\"",
+    ),
+    ("listen-metrics-urls", "", "write `none` to turn it off"),
+    (
+        "listen-console-url",
+        "http://0.0.0.0:2382",
+        "the console has no login yet",
+    ),
+    (
+        "listen-console-url",
+        "https://127.0.0.1:1",
+        "does not speak TLS yet",
+    ),
+    (
+        "listen-console-url",
+        "http://127.0.0.1:1,http://127.0.0.1:3",
+        "one URL only",
+    ),
+    ("quota-backend-bytes", "-1", "must not be negative"),
+    ("quota-backend-bytes", "1GB", "unknown unit \"GB\": use KiB"),
+    ("quota-backend-bytes", "1.5GiB", "not a whole number"),
+    ("quota-backend-bytes", "5", "must be from 16KiB to 1024TiB"),
+    (
+        "quota-backend-bytes",
+        "99999999999999999999",
+        "larger than can be counted",
+    ),
+    (
+        "quota-backend-bytes",
+        "99999999999TiB",
+        "larger than can be counted",
+    ),
+    ("max-request-bytes", "65MiB", "must be from 1KiB to 64MiB"),
+    (
+        "max-txn-ops",
+        "0",
+        "must be a whole number from 1 to 100000",
+    ),
+    (
+        "max-txn-ops",
+        "many",
+        "must be a whole number from 1 to 100000",
+    ),
+    (
+        "max-concurrent-streams",
+        "4294967296",
+        "from 1 to 4294967295",
+    ),
+    ("io-threads", "0", "must be a whole number from 1 to 128"),
+    (
+        "heartbeat-interval",
+        "100",
+        "a unit is missing: write 100ms or 100s",
+    ),
+    ("heartbeat-interval", "0ms", "must be from 1ms to 10s"),
+    ("heartbeat-interval", "ms", "not a whole number"),
+    (
+        "election-timeout",
+        "500ms",
+        "more than five times heartbeat-interval (100ms)",
+    ),
+    ("election-timeout", "2m", "must be from 10ms to 50s"),
+    (
+        "watch-progress-notify-interval",
+        "5d",
+        "unknown unit \"d\": use ms, s, m or h",
+    ),
+    ("log-level", "verbose", "use debug, info, warn or error"),
+    ("log-format", "xml", "use json or text"),
+];
+
 #[test]
 fn each_bad_value_earns_its_line() {
-    let urls = "listen-client-urls";
-    for (key, value, part) in [
-        ("data-dir", "", "must not be empty"),
-        ("name", "", "must not be empty"),
-        (
-            "name",
-            "a\nb",
-            r#""a\nb" (flag --name): has a control character"#,
-        ),
-        ("initial-cluster-token", "", "must not be empty"),
-        (
-            urls,
-            "127.0.0.1:2379",
-            "the scheme is missing: write http://127.0.0.1:2379",
-        ),
-        (
-            urls,
-            "ftp://127.0.0.1:1",
-            "unknown scheme \"ftp\": use http or https",
-        ),
-        (
-            urls,
-            "http://127.0.0.1",
-            "the port is missing: write http://127.0.0.1:2379",
-        ),
-        (
-            urls,
-            "http://[::1]",
-            "the port is missing: write http://[::1]:2379",
-        ),
-        (
-            urls,
-            "http://127.0.0.1:65536",
-            "port \"65536\" is not a number from 0 to 65535",
-        ),
-        (
-            urls,
-            "http://127.0.0.1:-1",
-            "port \"-1\" is not a number from 0 to 65535",
-        ),
-        (
-            urls,
-            "http://127.0.0.1:http",
-            "port \"http\" is not a number",
-        ),
-        (
-            urls,
-            "http://127.0.0.1:1/v3",
-            "\"/v3\" after the port must go: write http://127.0.0.1:1",
-        ),
-        (
-            urls,
-            "http://127.0.0.1:1?a",
-            "\"?a\" after the port must go",
-        ),
-        (
-            urls,
-            "http://me@127.0.0.1:1",
-            "a user or password has no place here",
-        ),
-        (urls, "http://:2379", "the host is missing"),
-        (
-            urls,
-            "http://::1:2379",
-            "an IPv6 address stands in brackets: [::1]:2379",
-        ),
-        (urls, "http://example.com:1", "\"example.com\" is a name"),
-        (
-            urls,
-            "http://a b:1",
-            "has a character that no host name has",
-        ),
-        (urls, "http://0.0.0.0:1", "add --advertise-client-urls"),
-        (urls, "", "no URL"),
-        (
-            "advertise-client-urls",
-            "http://a:0",
-            "port 0 cannot be dialled",
-        ),
-        (
-            "advertise-client-urls",
-            "http://0.0.0.0:1",
-            "clients cannot dial \"all addresses\"",
-        ),
-        ("listen-metrics-urls", "", "write `none` to turn it off"),
-        (
-            "listen-console-url",
-            "http://0.0.0.0:2382",
-            "the console has no login yet",
-        ),
-        (
-            "listen-console-url",
-            "https://127.0.0.1:1",
-            "does not speak TLS yet",
-        ),
-        (
-            "listen-console-url",
-            "http://127.0.0.1:1,http://127.0.0.1:3",
-            "one URL only",
-        ),
-        ("quota-backend-bytes", "-1", "must not be negative"),
-        ("quota-backend-bytes", "1GB", "unknown unit \"GB\": use KiB"),
-        ("quota-backend-bytes", "1.5GiB", "not a whole number"),
-        ("quota-backend-bytes", "5", "must be from 16KiB to 1024TiB"),
-        (
-            "quota-backend-bytes",
-            "99999999999999999999",
-            "larger than can be counted",
-        ),
-        (
-            "quota-backend-bytes",
-            "99999999999TiB",
-            "larger than can be counted",
-        ),
-        ("max-request-bytes", "65MiB", "must be from 1KiB to 64MiB"),
-        (
-            "max-txn-ops",
-            "0",
-            "must be a whole number from 1 to 100000",
-        ),
-        (
-            "max-txn-ops",
-            "many",
-            "must be a whole number from 1 to 100000",
-        ),
-        (
-            "max-concurrent-streams",
-            "4294967296",
-            "from 1 to 4294967295",
-        ),
-        ("io-threads", "0", "must be a whole number from 1 to 128"),
-        (
-            "heartbeat-interval",
-            "100",
-            "a unit is missing: write 100ms or 100s",
-        ),
-        ("heartbeat-interval", "0ms", "must be from 1ms to 10s"),
-        ("heartbeat-interval", "ms", "not a whole number"),
-        (
-            "election-timeout",
-            "500ms",
-            "more than five times heartbeat-interval (100ms)",
-        ),
-        ("election-timeout", "2m", "must be from 10ms to 50s"),
-        (
-            "watch-progress-notify-interval",
-            "5d",
-            "unknown unit \"d\": use ms, s, m or h",
-        ),
-        ("log-level", "verbose", "use debug, info, warn or error"),
-        ("log-format", "xml", "use json or text"),
-    ] {
+    for (key, value, part) in BAD_VALUES {
         refused(key, value, part);
     }
 }
