@@ -23,6 +23,7 @@ use tokio::{
 
 use crate::{
     accept::Stop,
+    authority::Lenient,
     context::IoContext,
     error::Status,
     frame::Payload,
@@ -56,7 +57,7 @@ pub(crate) async fn serve<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let gather = Gather::new(socket, read_ahead);
+    let gather = Gather::new(Lenient::new(socket), read_ahead);
     let connection = handshake(&cx.options, &gather).await?;
     let keepalive = Keepalive::new(connection.1, &cx.options);
     let unary_calls = Rc::new(Cell::new(0));

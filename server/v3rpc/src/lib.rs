@@ -6,6 +6,7 @@
 //! with gRPC codes and etcd's texts, `route` the only table of RPCs.
 
 mod accept;
+mod authority;
 mod cluster;
 mod connection;
 mod context;
@@ -13,6 +14,7 @@ mod error;
 mod frame;
 mod gather;
 mod health;
+mod hpack;
 mod http;
 mod http2;
 mod kv;

@@ -29,7 +29,7 @@ pub(crate) fn status(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
         db_size_in_use: status.db_size_in_use,
         is_learner: false,
         storage_version: STORAGE_VERSION.to_owned(),
-        db_size_quota: status.quota,
+        db_size_quota: configured_quota(status.quota),
         downgrade_info: Some(DowngradeInfo::default()),
     })
 }
@@ -67,6 +67,11 @@ pub(crate) async fn hash_kv(handle: &Handle, message: Bytes) -> Result<Bytes, St
     })
 }
 
+/// The quota as etcd reports it: what was configured, and its way to switch the quota off is a negative number.
+const fn configured_quota(quota: i64) -> i64 {
+    if quota == i64::MAX { -1 } else { quota }
+}
+
 /// What is wrong with this member, in etcd's words.
 fn errors(status: &member::Status) -> Vec<String> {
     let no_leader = (status.leader == 0).then(|| "etcdserver: no leader".to_owned());
@@ -92,6 +97,12 @@ fn alarm_text(alarm: &AlarmMember) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_quota_that_is_off_reads_as_it_was_configured() {
+        assert_eq!(configured_quota(i64::MAX), -1);
+        assert_eq!(configured_quota(2 << 30), 2 << 30);
+    }
 
     #[test]
     fn alarms_read_as_in_etcd() {

@@ -1,5 +1,6 @@
 //! The client listener over real sockets, in front of a real member.
 
+mod authority;
 mod client;
 mod endpoints;
 mod served;
