@@ -1,6 +1,7 @@
 //! Multi-version concurrency control: every change of every key, addressable by revision.
 
 pub mod check;
+pub mod children;
 pub mod compare;
 pub mod encoding;
 pub mod flush;
