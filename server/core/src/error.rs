@@ -69,6 +69,9 @@ pub enum Error {
     /// The cluster version is not decided yet.
     #[error("not capable")]
     NotCapable,
+    /// An alarm type or action outside its enum.
+    #[error("unknown alarm type or action")]
+    UnknownAlarm,
     /// The member id is unknown.
     #[error("member not found")]
     MemberNotFound,

@@ -68,6 +68,14 @@ impl MemberOptions {
         }
     }
 
+    /// The quota as it is reported: negative if there is none, as etcd does.
+    pub(crate) fn quota_told(&self) -> i64 {
+        match self.quota_bytes() {
+            i64::MAX => -1,
+            n => n,
+        }
+    }
+
     /// Election timeout in ticks of one heartbeat interval, at least 2.
     pub(crate) fn election_ticks(&self) -> usize {
         let ticks = self.election_timeout.as_millis() / self.heartbeat_interval.as_millis().max(1);

@@ -189,8 +189,9 @@ impl Handle {
     /// Reads, raises or disarms alarms; all three go through the log.
     ///
     /// # Errors
-    /// The cluster cannot take it now.
+    /// Its type or action is unknown, or the cluster cannot take it now.
     pub async fn alarm(&self, request: pb::AlarmRequest) -> Result<pb::AlarmResponse, Error> {
+        check::alarm(&request)?;
         expect_reply!(self.propose(Op::Alarm(request)).await?, Alarm)
     }
 

@@ -161,7 +161,7 @@ fn set_gauges(shared: &Shared) {
         .sum();
     gauge!("etcd_mvcc_db_total_size_in_bytes").set(total as f64);
     gauge!("etcd_mvcc_db_total_size_in_use_in_bytes").set(in_use as f64);
-    gauge!("etcd_server_quota_backend_bytes").set(shared.options.quota_bytes() as f64);
+    gauge!("etcd_server_quota_backend_bytes").set(shared.options.quota_told() as f64);
     gauge!("etcd_debugging_mvcc_keys_total").set(keys as f64);
     gauge!("etcd_debugging_mvcc_current_revision").set(revision as f64);
     gauge!("etcd_debugging_mvcc_compact_revision").set(compacted as f64);

@@ -227,6 +227,10 @@ const fn wire(error: Error) -> (Code, &'static str) {
         Error::NotLeader => (FailedPrecondition, "etcdserver: not leader"),
         Error::Stopped => (Unavailable, "etcdserver: server stopped"),
         Error::NotCapable => (FailedPrecondition, "etcdserver: not capable"),
+        Error::UnknownAlarm => (
+            InvalidArgument,
+            "kvorum: alarm types are NONE, NOSPACE and CORRUPT, actions GET, ACTIVATE and DEACTIVATE",
+        ),
         Error::MemberNotFound => (NotFound, "etcdserver: member not found"),
     }
 }
@@ -295,6 +299,11 @@ mod tests {
         (Error::NotLeader, 9, "etcdserver: not leader"),
         (Error::Stopped, 14, "etcdserver: server stopped"),
         (Error::NotCapable, 9, "etcdserver: not capable"),
+        (
+            Error::UnknownAlarm,
+            3,
+            "kvorum: alarm types are NONE, NOSPACE and CORRUPT, actions GET, ACTIVATE and DEACTIVATE",
+        ),
         (Error::MemberNotFound, 5, "etcdserver: member not found"),
     ];
 

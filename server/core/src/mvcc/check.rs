@@ -54,6 +54,20 @@ pub fn delete_range(r: &pb::DeleteRangeRequest) -> Result<(), Error> {
     }
 }
 
+/// Checks an alarm request. etcd ends in a panic here, so there is no text of its to match.
+///
+/// # Errors
+/// The type or the action is not one of the enum's.
+pub fn alarm(r: &pb::AlarmRequest) -> Result<(), Error> {
+    let action = pb::alarm_request::AlarmAction::try_from(r.action);
+    let alarm = pb::AlarmType::try_from(r.alarm);
+    if action.is_ok() && alarm.is_ok() {
+        Ok(())
+    } else {
+        Err(Error::UnknownAlarm)
+    }
+}
+
 /// Checks a transaction with all that is nested in it.
 ///
 /// # Errors
