@@ -141,15 +141,16 @@ fn past(handle: &Handle, key: &[u8], limit: usize) -> Result<Past, Refusal> {
 }
 
 /// A stored pair.
-pub(crate) fn decode(kv: &Bytes) -> Result<KeyValue, Refusal> {
+fn decode(kv: &Bytes) -> Result<KeyValue, Refusal> {
     let kv = mvccpb::KeyValue::decode(kv.clone())
         .map_err(|error| Refusal::Unavailable(format!("a stored pair does not decode: {error}")))?;
     Ok(key_value(kv))
 }
 
-fn key_value(kv: mvccpb::KeyValue) -> KeyValue {
+pub(crate) fn key_value(kv: mvccpb::KeyValue) -> KeyValue {
     KeyValue {
         key: kv.key.into(),
+        value_bytes: kv.value.len() as u64,
         value: kv.value.into(),
         create_revision: kv.create_revision,
         mod_revision: kv.mod_revision,

@@ -27,7 +27,7 @@ pub(crate) struct ListRequest {
     pub(crate) prefix: Vec<u8>,
     /// Keys that share everything up to the next delimiter after the prefix become one folder. Empty: no folders.
     pub(crate) delimiter: Vec<u8>,
-    /// First key of the page; empty for the first page.
+    /// Where the page starts: `next` of the page before; empty for the first page.
     pub(crate) from: Vec<u8>,
     /// Folders and keys in a page.
     pub(crate) limit: usize,
@@ -44,9 +44,11 @@ pub(crate) struct Page {
     pub(crate) current_revision: i64,
     /// Keys under the prefix, folders opened.
     pub(crate) count: u64,
-    /// In key order.
+    /// True if counting stopped early: there are at least `count`.
+    pub(crate) count_capped: bool,
+    /// In key order. May be few, even none, although `next` leads on.
     pub(crate) entries: Vec<Entry>,
-    /// First key of the next page.
+    /// Where the next page starts.
     pub(crate) next: Option<Vec<u8>>,
 }
 
@@ -70,7 +72,10 @@ pub(crate) enum Entry {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct KeyValue {
     pub(crate) key: Vec<u8>,
+    /// In a listing only as much of it as is shown.
     pub(crate) value: Vec<u8>,
+    /// Size of the whole value, bytes.
+    pub(crate) value_bytes: u64,
     pub(crate) create_revision: i64,
     pub(crate) mod_revision: i64,
     pub(crate) version: i64,

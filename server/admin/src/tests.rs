@@ -138,6 +138,21 @@ async fn a_prefix_is_listed_as_folders_and_keys() {
 }
 
 #[tokio::test]
+async fn a_listing_says_whether_its_count_is_all() {
+    let exact: serde_json::Value = get("/admin/v1/keys?delimiter=/").await;
+    assert_eq!(exact["count"], 6);
+    assert_eq!(exact["count_capped"], false);
+    let memory = Memory::with_some_keys().counting_up_to(3);
+    let answer = ask(&console_over(memory), "/admin/v1/keys?delimiter=/", &[]).await;
+    let capped: serde_json::Value = answer.json();
+    assert_eq!(capped["count"], 3);
+    assert_eq!(capped["count_capped"], true);
+    assert_eq!(capped["folders"][0]["count"], 3);
+    assert_eq!(capped["folders"][0]["count_capped"], true);
+    assert_eq!(capped["folders"][1]["count_capped"], false);
+}
+
+#[tokio::test]
 async fn without_a_delimiter_all_keys_are_listed() {
     let listing: KeyListing = get("/admin/v1/keys?prefix=app/").await;
     assert_eq!(

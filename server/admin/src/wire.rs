@@ -4,16 +4,27 @@ use kvorum_api::{
     Change, Folder, KeyHistory, KeyListing, KeyRow, KeyVersion, KeyView, Octets, base64,
 };
 
+use serde::Serialize;
+
 use crate::source::{Entry, KeyAt, KeyValue, ListRequest, Page, Past};
 
 /// Bytes of a value in a row of a listing or a history.
-const PREVIEW_BYTES: usize = 120;
+pub(crate) const PREVIEW_BYTES: usize = 120;
 /// Bytes of a value in the view of one key.
 const VALUE_BYTES: usize = 256 * 1024;
 /// Bytes of a value in a history, where two versions are compared by eye.
 const HISTORY_BYTES: usize = 1024;
 
-pub(crate) fn listing(request: &ListRequest, page: Page) -> KeyListing {
+/// A listing, and how far its count can be trusted.
+#[derive(Debug, Serialize)]
+pub(crate) struct CountedListing {
+    #[serde(flatten)]
+    listing: KeyListing,
+    /// True if counting the keys under the prefix stopped early: there are at least `count`.
+    count_capped: bool,
+}
+
+pub(crate) fn listing(request: &ListRequest, page: Page) -> CountedListing {
     let mut listing = KeyListing {
         prefix: Octets::new(&request.prefix),
         revision: page.revision,
@@ -38,7 +49,10 @@ pub(crate) fn listing(request: &ListRequest, page: Page) -> KeyListing {
             Entry::Key(kv) => listing.keys.push(row(&kv, PREVIEW_BYTES)),
         }
     }
-    listing
+    CountedListing {
+        listing,
+        count_capped: page.count_capped,
+    }
 }
 
 /// `None` if the key does not exist at that revision.
@@ -76,7 +90,7 @@ fn row(kv: &KeyValue, preview_bytes: usize) -> KeyRow {
     KeyRow {
         key: Octets::new(&kv.key),
         preview: Octets::new(beginning(&kv.value, preview_bytes)),
-        value_bytes: kv.value.len() as u64,
+        value_bytes: kv.value_bytes,
         create_revision: kv.create_revision,
         mod_revision: kv.mod_revision,
         version: kv.version,

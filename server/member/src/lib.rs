@@ -17,6 +17,7 @@ mod history;
 mod identity;
 mod inbox;
 mod lease_calls;
+pub mod listing;
 mod log_thread;
 mod meters;
 mod options;

@@ -15,6 +15,8 @@ pub(super) struct Memory {
     changes: Mutex<Vec<(Vec<u8>, Option<KeyValue>)>>,
     compacted: Mutex<i64>,
     term: Arc<AtomicU64>,
+    /// Keys that are counted; `None` for all.
+    count_max: Option<u64>,
 }
 
 impl Memory {
@@ -31,6 +33,13 @@ impl Memory {
         memory
     }
 
+    pub(super) fn counting_up_to(self, keys: u64) -> Self {
+        Self {
+            count_max: Some(keys),
+            ..self
+        }
+    }
+
     pub(super) fn term(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.term)
     }
@@ -41,6 +50,7 @@ impl Memory {
         let kv = KeyValue {
             key: key.to_vec(),
             value: value.to_vec(),
+            value_bytes: value.len() as u64,
             create_revision: before
                 .as_ref()
                 .map_or(revision, |before| before.create_revision),
@@ -101,19 +111,29 @@ impl Memory {
         let revision = self.revision(request.revision)?;
         let mut state = self.state(revision);
         state.retain(|key, _| key.starts_with(&request.prefix));
+        let keys = state.len() as u64;
+        let count_max = self.count_max.unwrap_or(u64::MAX);
         let mut page = Page {
             revision,
             current_revision: self.current(),
-            count: state.len() as u64,
+            count: keys.min(count_max),
+            count_capped: keys > count_max,
             ..Page::default()
         };
         for (key, kv) in state.into_iter().filter(|(key, _)| *key >= request.from) {
             let folder = folder_of(&key, request);
-            if let (Some(name), Some(Entry::Folder { prefix, count, .. })) =
-                (&folder, page.entries.last_mut())
+            if let (
+                Some(name),
+                Some(Entry::Folder {
+                    prefix,
+                    count,
+                    count_capped,
+                }),
+            ) = (&folder, page.entries.last_mut())
                 && name == prefix
             {
-                *count += 1;
+                *count_capped = *count == count_max;
+                *count += u64::from(!*count_capped);
                 continue;
             }
             if page.entries.len() == request.limit {
