@@ -18,15 +18,23 @@ pub(crate) enum Side {
 
 /// Runs `check` against a fresh kvorum, and against a fresh etcd where a 3.6 can be had.
 pub(crate) async fn on_both(name: &str, check: impl AsyncFn(&Rpc, Side)) {
+    on_both_with(&[], name, check).await;
+}
+
+/// The same, with flags that both know.
+pub(crate) async fn on_both_with(flags: &[&str], name: &str, check: impl AsyncFn(&Rpc, Side)) {
     let dir = TestDir::new(name);
-    let member = Options::new(&dir).start();
+    let options = flags
+        .iter()
+        .fold(Options::new(&dir), |options, flag| options.flag(*flag));
+    let member = options.start();
     let rpc = Rpc::connect(&member.url())
         .await
         .expect("kvorum accepts connections");
     check(&rpc, Side::Kvorum).await;
     alive(&rpc).await;
     drop(member);
-    let Some(etcd) = etcd_3_6(&dir).await else {
+    let Some(etcd) = etcd_3_6(&dir, flags).await else {
         return;
     };
     let rpc = Rpc::connect(&etcd.url())
@@ -49,8 +57,9 @@ async fn alive(rpc: &Rpc) {
 }
 
 /// Texts changed between etcd's lines, so only the line of the contract is compared with.
-async fn etcd_3_6(dir: &TestDir) -> Option<Server> {
-    let etcd = start_etcd(&reference::etcd()?, dir, &["--unsafe-no-fsync"]);
+async fn etcd_3_6(dir: &TestDir, flags: &[&str]) -> Option<Server> {
+    let flags = [&["--unsafe-no-fsync"], flags].concat();
+    let etcd = start_etcd(&reference::etcd()?, dir, &flags);
     let rpc = Rpc::connect(&etcd.url())
         .await
         .expect("etcd accepts connections");

@@ -10,8 +10,10 @@ mod clients;
 mod etcdctl;
 mod hash;
 mod kill_nine;
+mod quota;
 mod rpc;
 mod seed;
+mod start;
 mod sync_trace;
 mod watch_fanout;
 
