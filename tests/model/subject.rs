@@ -7,18 +7,15 @@ use kvorum_core::backend::Record;
 use kvorum_core::lease::Renewal;
 use kvorum_core::machine::restored_compact_revision;
 use kvorum_core::mvcc::hash::KvHasher;
-use kvorum_core::mvcc::key_index::Latest;
 use kvorum_core::mvcc::range::{read_now, to_message};
-use kvorum_core::mvcc::{CompactCursor, ReadError, Reading, Store, check, encoding, txn};
+use kvorum_core::mvcc::{CompactCursor, ReadError, Reading, Restore, Store, check, encoding, txn};
 use kvorum_core::{
     Applied, Context, Error, Index, LeaseId, Machine, MachineOptions, Revision, Term,
 };
 use kvorum_proto::etcdserverpb as pb;
 use kvorum_proto::kvorumpb::{Command, LeaseExpire, command::Op};
-use kvorum_proto::mvccpb::KeyValue;
 use kvorum_tests::harness::generate::Operation;
 use kvorum_tests::harness::model::Limits;
-use prost::Message as _;
 
 use crate::answer::Answer;
 use crate::disk::Disk;
@@ -313,21 +310,19 @@ impl Subject {
     /// Everything in memory is lost; the state store and the log are read again.
     pub(crate) fn restart(&mut self) {
         let restored = self.disk.restored();
-        self.store = Store::new(self.disk.clone(), self.setup.recent_bytes);
         self.machine = Self::machine(self.setup);
+        let mut restore = Restore::default();
         for record in self.disk.everything() {
-            let kv = KeyValue::decode(record.kv.clone()).expect("the core wrote it");
-            let numbers = Latest {
-                revision: record.revision,
-                created: kv.create_revision,
-                version: if record.tombstone { 0 } else { kv.version },
-                lease: kv.lease,
-            };
-            self.store.restore(&kv.key, numbers, record.kv.len());
+            let numbers = encoding::numbers_of(&record.kv).expect("the core wrote it");
+            restore.record(record.revision, record.tombstone, &numbers, record.kv.len());
         }
         let compacted = restored_compact_revision(&restored);
-        self.store
-            .restored(compacted, (restored.applied, restored.term));
+        self.store = restore.finish(
+            self.disk.clone(),
+            self.setup.recent_bytes,
+            compacted,
+            (restored.applied, restored.term),
+        );
         self.machine.restore(&self.store, &restored);
         self.removed.clear();
         self.compactions = compacted.map(cursor).into_iter().collect();
