@@ -3,6 +3,7 @@
 use gloo_net::http::Request;
 use kvorum_api::{ErrorBody, ErrorCode, Event, KeyHistory, KeyListing, KeyView, base64};
 use leptos::prelude::*;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use wasm_bindgen::JsCast;
 use wasm_bindgen::closure::Closure;
@@ -35,8 +36,18 @@ impl Failure {
     }
 }
 
+/// A page of keys as it is answered.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub(crate) struct Listed {
+    /// The page.
+    #[serde(flatten)]
+    pub(crate) page: KeyListing,
+    /// True if counting the keys under the prefix stopped early: there are at least `page.count`.
+    pub(crate) count_capped: bool,
+}
+
 /// A page of keys.
-pub(crate) async fn keys(at: &KeysAddress) -> Result<KeyListing, Failure> {
+pub(crate) async fn keys(at: &KeysAddress) -> Result<Listed, Failure> {
     let mut url = format!(
         "/admin/v1/keys?limit={PAGE_LINES}&prefix64={}",
         base64::encode_url(&at.prefix)

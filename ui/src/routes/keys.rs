@@ -12,7 +12,7 @@ use leptos::prelude::*;
 use leptos_router::hooks::use_query_map;
 
 use crate::address::KeysAddress;
-use crate::api;
+use crate::api::{self, Listed};
 use crate::components::{Empty, Failed, Skeleton};
 use crate::fetched::{Fetched, fetched};
 use crate::shortcuts::{self, Dismiss};
@@ -26,7 +26,7 @@ use toolbar::Toolbar;
 #[derive(Clone, Copy)]
 struct Shown {
     address: Memo<KeysAddress>,
-    listing: RwSignal<Fetched<KeyListing>>,
+    listing: RwSignal<Fetched<Listed>>,
     /// Bumped to ask again.
     again: RwSignal<u32>,
 }
@@ -78,7 +78,10 @@ pub(crate) fn KeysPage() -> impl IntoView {
 #[component]
 fn Answer() -> impl IntoView {
     let shown: Shown = expect_context();
-    let state = Memo::new(move |_| shown.listing.with(Stage::of));
+    let state = Memo::new(move |_| {
+        let first = shown.address.with(|address| address.cursor.is_none());
+        shown.listing.with(|listing| Stage::of(listing, first))
+    });
     move || match state.get() {
         Stage::Loading => view! { <div class="card"><Skeleton lines=8/></div> }.into_any(),
         Stage::Empty => view! { <NoKeys/> }.into_any(),
@@ -107,16 +110,19 @@ enum Stage {
 }
 
 impl Stage {
-    fn of(fetched: &Fetched<KeyListing>) -> Self {
+    /// A page without lines says that there are no keys only if it is the first and the last.
+    fn of(fetched: &Fetched<Listed>, first: bool) -> Self {
         match (&fetched.value, &fetched.failure) {
-            (Some(listing), _) if listing.folders.is_empty() && listing.keys.is_empty() => {
-                Self::Empty
-            }
+            (Some(listed), _) if first && has_nothing(&listed.page) => Self::Empty,
             (Some(_), _) => Self::There,
             (None, _) if fetched.loading => Self::Loading,
             (None, _) => Self::Failed,
         }
     }
+}
+
+fn has_nothing(page: &KeyListing) -> bool {
+    page.folders.is_empty() && page.keys.is_empty() && page.next_cursor.is_none()
 }
 
 #[component]
@@ -158,6 +164,17 @@ mod tests {
 
     use super::*;
 
+    fn answered(page: KeyListing) -> Fetched<Listed> {
+        Fetched {
+            value: Some(Listed {
+                page,
+                count_capped: false,
+            }),
+            failure: None,
+            loading: false,
+        }
+    }
+
     #[test]
     fn a_newer_request_does_not_hide_what_is_there() {
         let there = KeyListing {
@@ -165,21 +182,29 @@ mod tests {
             ..KeyListing::default()
         };
         let fetched = Fetched {
-            value: Some(there),
-            failure: None,
             loading: true,
+            ..answered(there)
         };
-        assert_eq!(Stage::of(&fetched), Stage::There);
+        assert_eq!(Stage::of(&fetched, true), Stage::There);
     }
 
     #[test]
     fn an_answer_without_lines_is_empty_and_not_loading() {
-        assert_eq!(Stage::of(&Fetched::default()), Stage::Loading);
-        let fetched = Fetched {
-            value: Some(KeyListing::default()),
-            failure: None,
-            loading: false,
+        assert_eq!(Stage::of(&Fetched::default(), true), Stage::Loading);
+        let fetched = answered(KeyListing::default());
+        assert_eq!(Stage::of(&fetched, true), Stage::Empty);
+    }
+
+    #[test]
+    fn a_page_without_lines_is_not_empty_while_others_lead_to_it_or_on() {
+        assert_eq!(
+            Stage::of(&answered(KeyListing::default()), false),
+            Stage::There
+        );
+        let leads_on = KeyListing {
+            next_cursor: Some("YQ".into()),
+            ..KeyListing::default()
         };
-        assert_eq!(Stage::of(&fetched), Stage::Empty);
+        assert_eq!(Stage::of(&answered(leads_on), true), Stage::There);
     }
 }

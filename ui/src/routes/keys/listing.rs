@@ -1,10 +1,11 @@
 //! One page of keys: folders first, then keys, then the way to the next page.
 
-use kvorum_api::{Folder, KeyListing, KeyRow};
+use kvorum_api::{Folder, KeyRow};
 use leptos::prelude::*;
 
 use super::Shown;
 use crate::address::KeysAddress;
+use crate::api::Listed;
 use crate::bytes;
 use crate::components::{Icon, Shape};
 use crate::format;
@@ -21,14 +22,15 @@ pub(super) fn Listing() -> impl IntoView {
     let folders = move || {
         let address = shown.address.get();
         let row = |folder: &Folder| folder_row(&address, folder);
-        listing.with(|listing| listing.folders.iter().map(row).collect_view())
+        listing.with(|listing| listing.page.folders.iter().map(row).collect_view())
     };
     let keys = move || {
         listing.with(|listing| {
             let parent = shown
                 .address
-                .with(|address| parent_of(address, &listing.prefix.bytes()));
+                .with(|address| parent_of(address, &listing.page.prefix.bytes()));
             listing
+                .page
                 .keys
                 .iter()
                 .map(|row| key_row(shown.address, &parent, row))
@@ -69,12 +71,7 @@ fn folder_row(address: &KeysAddress, folder: &Folder) -> impl IntoView + use<> {
     let prefix = folder.prefix.bytes();
     let parent = parent_of(address, &address.prefix);
     let name = bytes::escaped(bytes::last_segment(&prefix, &parent));
-    let more = if folder.count_capped { "+" } else { "" };
-    let count = format!(
-        "{}{more} {}",
-        format::count(folder.count),
-        if folder.count == 1 { "key" } else { "keys" }
-    );
+    let count = counted(folder.count, folder.count_capped);
     view! {
         <tr class="folder">
             <th scope="row">
@@ -128,15 +125,37 @@ pub(super) fn preview(row: &KeyRow) -> String {
     }
 }
 
+/// A number of keys; with a plus if counting stopped there.
+fn counted(keys: u64, capped: bool) -> String {
+    if capped {
+        format!("{}+ keys", format::count(keys))
+    } else {
+        format::plural(keys, "key", "keys")
+    }
+}
+
+/// Where the page stands. Only keys that exist make lines, so a page may have none and others follow.
+fn place(listed: &Listed, skipped: u64) -> String {
+    let page = &listed.page;
+    let lines = (page.folders.len() + page.keys.len()) as u64;
+    let keys = counted(page.count, listed.count_capped);
+    match (lines, &page.next_cursor) {
+        (0, Some(_)) => format!("Only deleted keys in this part · {keys} under this prefix"),
+        (0, None) => format!("Nothing follows · {keys} under this prefix"),
+        _ => {
+            let (from, to) = (format::count(skipped + 1), format::count(skipped + lines));
+            format!("Lines {from} to {to} · {keys} under this prefix")
+        }
+    }
+}
+
 #[component]
-fn Foot(listing: Memo<KeyListing>) -> impl IntoView {
+fn Foot(listing: Memo<Listed>) -> impl IntoView {
     let shown: Shown = expect_context();
-    let lines = move || listing.with(|it| (it.folders.len() + it.keys.len()) as u64);
+    let lines = move || listing.with(|it| (it.page.folders.len() + it.page.keys.len()) as u64);
     let count = move || {
         let skipped = shown.address.with(|address| address.skipped);
-        let (from, to) = (format::count(skipped + 1), format::count(skipped + lines()));
-        let keys = format::plural(listing.with(|it| it.count), "key", "keys");
-        format!("Lines {from} to {to} · {keys} under this prefix")
+        listing.with(|it| place(it, skipped))
     };
     let first = move || {
         let later = shown.address.with(|address| address.cursor.is_some());
@@ -144,7 +163,7 @@ fn Foot(listing: Memo<KeyListing>) -> impl IntoView {
         later.then(|| view! { <a href=href class="button">"First page"</a> })
     };
     let next = move || {
-        let (cursor, revision) = listing.with(|it| (it.next_cursor.clone(), it.revision));
+        let (cursor, revision) = listing.with(|it| (it.page.next_cursor.clone(), it.page.revision));
         let href = |cursor: String| {
             shown
                 .address
@@ -164,7 +183,7 @@ fn Foot(listing: Memo<KeyListing>) -> impl IntoView {
 
 #[cfg(test)]
 mod tests {
-    use kvorum_api::Octets;
+    use kvorum_api::{KeyListing, Octets};
 
     use super::*;
 
@@ -181,6 +200,34 @@ mod tests {
         assert_eq!(preview(&row(b"{\n  \"a\": 1\n}", 12)), "{ \"a\": 1 }");
         assert_eq!(preview(&row(b"abc", 900)), "abc…");
         assert_eq!(preview(&row(b"\x00\xff", 2)), "\\x00\\xff");
+    }
+
+    #[test]
+    fn a_count_that_stopped_early_is_never_shown_as_all() {
+        assert_eq!(counted(1000, true), "1,000+ keys");
+        assert_eq!(counted(1, true), "1+ keys");
+        assert_eq!(counted(1000, false), "1,000 keys");
+        assert_eq!(counted(1, false), "1 key");
+    }
+
+    #[test]
+    fn a_page_without_lines_does_not_number_them() {
+        let listed = |lines: usize, next: Option<&str>| Listed {
+            page: KeyListing {
+                keys: vec![KeyRow::default(); lines],
+                count: 7,
+                next_cursor: next.map(str::to_owned),
+                ..KeyListing::default()
+            },
+            count_capped: true,
+        };
+        let place = |lines, next| place(&listed(lines, next), 100);
+        assert_eq!(
+            place(2, None),
+            "Lines 101 to 102 · 7+ keys under this prefix"
+        );
+        assert!(place(0, Some("YQ")).starts_with("Only deleted keys in this part"));
+        assert!(place(0, None).starts_with("Nothing follows"));
     }
 
     #[test]

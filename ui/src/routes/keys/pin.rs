@@ -13,7 +13,7 @@ pub(super) fn Pin() -> impl IntoView {
     let read_at = Memo::new(move |_| {
         let listed = shown
             .listing
-            .with(|listing| listing.value.as_ref().map(|it| it.revision));
+            .with(|listing| listing.value.as_ref().map(|it| it.page.revision));
         listed.or(shown.address.with(|address| address.revision))
     });
     let newest = Memo::new(move |_| {

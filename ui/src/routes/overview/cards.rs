@@ -39,7 +39,7 @@ pub(super) fn DatabaseCard() -> impl IntoView {
             <Meter label="Database size against quota" used shadow=taken/>
             <dl class="facts">
                 <Fact name="In use" value=of(|it| format::bytes(it.now.store.db_size_in_use))/>
-                <Fact name="Freed by compaction" value=of(|it| format::bytes(freed(it)))/>
+                <Fact name="Rounded up to pages" value=of(|it| format::bytes(rounding(it)))/>
                 <Fact name="Left until the quota" value=of(left)/>
             </dl>
         </section>
@@ -66,7 +66,8 @@ fn quota_note(overview: &Overview) -> String {
     }
 }
 
-fn freed(overview: &Overview) -> u64 {
+/// What the size counts beyond the bytes in use.
+fn rounding(overview: &Overview) -> u64 {
     overview
         .now
         .store
