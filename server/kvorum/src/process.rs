@@ -38,6 +38,26 @@ pub(crate) fn raise_file_limit() {
     }
 }
 
+/// Descriptors that clients never get: for the log, the state store, the console and what the libraries open. (etcd
+/// keeps as many back.)
+const OWN_FILES: u64 = 150;
+
+/// Connections that clients may have open at once.
+///
+/// # Errors
+/// The limit of open files leaves none.
+pub(crate) fn connections_max() -> Result<usize, String> {
+    let Some(files) = getrlimit(Resource::Nofile).current else {
+        return Ok(usize::MAX);
+    };
+    match files.checked_sub(OWN_FILES) {
+        Some(left) if left > 0 => Ok(usize::try_from(left).unwrap_or(usize::MAX)),
+        _ => Err(format!(
+            "the limit of open files is {files}: raise it (ulimit -n, LimitNOFILE) well above {OWN_FILES}"
+        )),
+    }
+}
+
 /// Tells systemd, where it listens.
 pub(crate) fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {

@@ -50,6 +50,8 @@ fn serve(settings: Settings) -> Result<Exit, Ended> {
         let metrics = metrics.clone();
         move || metrics.render()
     }));
+    options.connections_max =
+        process::connections_max().map_err(|error| refuses("more files", &error))?;
     options.max_request_bytes = settings.limits.max_request_bytes;
     options.max_concurrent_streams = settings.limits.max_concurrent_streams;
     options.election_timeout = settings.timing.election_timeout;

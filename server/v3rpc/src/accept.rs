@@ -4,7 +4,7 @@ use std::{io, net::TcpStream, sync::Arc, time::Duration};
 
 use tokio::{
     net::TcpListener,
-    sync::{mpsc, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
 };
 
 use crate::connection::Door;
@@ -16,6 +16,8 @@ const RETRY_AFTER: Duration = Duration::from_millis(50);
 pub(crate) struct Accepted {
     pub(crate) socket: TcpStream,
     pub(crate) door: Arc<Door>,
+    /// Given back when the connection ends.
+    pub(crate) place: OwnedSemaphorePermit,
 }
 
 /// Tells everything that waits on it when the listener stops.
@@ -41,11 +43,27 @@ impl Stop {
 pub(crate) struct Dealer {
     threads: Vec<mpsc::UnboundedSender<Accepted>>,
     turn: usize,
+    /// Places for connections, shared by all listeners: clients must never use up the descriptors that the log needs.
+    places: Arc<Semaphore>,
 }
 
 impl Dealer {
-    pub(crate) const fn new(threads: Vec<mpsc::UnboundedSender<Accepted>>) -> Self {
-        Self { threads, turn: 0 }
+    pub(crate) fn new(
+        threads: Vec<mpsc::UnboundedSender<Accepted>>,
+        connections_max: usize,
+    ) -> Self {
+        let places = connections_max.min(Semaphore::MAX_PERMITS);
+        Self {
+            threads,
+            turn: 0,
+            places: Arc::new(Semaphore::new(places)),
+        }
+    }
+
+    /// Waits for a place; further clients wait in the listener's backlog meanwhile.
+    async fn place(&self) -> io::Result<OwnedSemaphorePermit> {
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        place.map_err(io::Error::other)
     }
 
     fn deal(&mut self, accepted: Accepted) {
@@ -67,6 +85,10 @@ pub(crate) async fn accept(
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
     loop {
+        let place = tokio::select! {
+            place = dealer.place() => place?,
+            () = stop.wait() => return Ok(()),
+        };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stop.wait() => return Ok(()),
@@ -75,6 +97,7 @@ pub(crate) async fn accept(
             Ok(socket) => dealer.deal(Accepted {
                 socket,
                 door: Arc::clone(&door),
+                place,
             }),
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
@@ -89,8 +112,8 @@ mod tests {
     use super::*;
     use crate::options::Scope;
 
-    #[test]
-    fn connections_are_dealt_in_turn() {
+    #[tokio::test]
+    async fn connections_are_dealt_in_turn() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound");
         let door = Arc::new(Door {
@@ -100,14 +123,16 @@ mod tests {
         });
         let (threads, mut hands): (Vec<_>, Vec<_>) =
             (0..2).map(|_| mpsc::unbounded_channel()).unzip();
-        let mut dealer = Dealer::new(threads);
+        let mut dealer = Dealer::new(threads, 4);
         for _ in 0..4 {
             let socket = TcpStream::connect(address).expect("listening");
             dealer.deal(Accepted {
                 socket,
                 door: Arc::clone(&door),
+                place: dealer.place().await.expect("four places"),
             });
         }
+        assert_eq!(dealer.places.available_permits(), 0);
         for hand in &mut hands {
             let mut dealt = 0;
             while hand.try_recv().is_ok() {
@@ -115,6 +140,11 @@ mod tests {
             }
             assert_eq!(dealt, 2);
         }
+        assert_eq!(
+            dealer.places.available_permits(),
+            4,
+            "ended connections give their place back"
+        );
     }
 
     #[tokio::test]

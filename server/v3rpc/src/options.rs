@@ -14,6 +14,8 @@ pub struct Options {
     pub max_request_bytes: usize,
     /// Calls that one connection may have open (`--max-concurrent-streams`).
     pub max_concurrent_streams: u32,
+    /// Connections open at once on all listeners together; more wait until one ends.
+    pub connections_max: usize,
     /// From accepting a connection to the end of its TLS handshake.
     pub handshake_timeout: Duration,
     /// From there to knowing which protocol is spoken, and for the head of an HTTP/1 request.
@@ -38,6 +40,7 @@ impl Options {
         Self {
             max_request_bytes: 1_572_864,
             max_concurrent_streams: u32::MAX,
+            connections_max: usize::MAX,
             handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(7),

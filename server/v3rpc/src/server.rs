@@ -9,7 +9,7 @@ use kvorum_member::Handle;
 use tokio::{
     net::TcpStream,
     runtime::{Builder, LocalOptions, LocalRuntime},
-    sync::{mpsc, watch},
+    sync::{OwnedSemaphorePermit, mpsc, watch},
     task::JoinSet,
     time::timeout,
 };
@@ -54,7 +54,8 @@ impl Front {
         let (raise, stop) = Stop::new();
         let (dealt, hands): (Vec<_>, Vec<_>) =
             handles.iter().map(|_| mpsc::unbounded_channel()).unzip();
-        let mut accepting = Some((listeners, Dealer::new(dealt)));
+        let dealer = Dealer::new(dealt, options.connections_max);
+        let mut accepting = Some((listeners, dealer));
         let mut front = Self {
             stop: raise,
             threads: Vec::new(),
@@ -134,9 +135,12 @@ impl IoThread {
                 () = self.stop.wait() => break,
                 Some(_) = connections.join_next() => {}
                 Some(accepted) = self.hand.recv() => match adopt(accepted) {
-                    Ok((socket, door)) => {
-                        let stop = self.stop.clone();
-                        connections.spawn_local(serve(Rc::clone(&context), socket, door, stop));
+                    Ok((socket, door, place)) => {
+                        let serving = serve(Rc::clone(&context), socket, door, self.stop.clone());
+                        connections.spawn_local(async move {
+                            serving.await;
+                            drop(place);
+                        });
                     }
                     Err(error) => tracing::warn!(%error, "cannot take over a connection"),
                 },
@@ -185,6 +189,7 @@ fn build_runtime() -> io::Result<LocalRuntime> {
         .build_local(LocalOptions::default())
 }
 
-fn adopt(accepted: Accepted) -> io::Result<(TcpStream, Arc<Door>)> {
-    Ok((TcpStream::from_std(accepted.socket)?, accepted.door))
+fn adopt(accepted: Accepted) -> io::Result<(TcpStream, Arc<Door>, OwnedSemaphorePermit)> {
+    let socket = TcpStream::from_std(accepted.socket)?;
+    Ok((socket, accepted.door, accepted.place))
 }
