@@ -128,7 +128,6 @@ fn an_entry_batch_survives_the_log() {
         op: Some(kvorumpb::command::Op::LeaseExpire(kvorumpb::LeaseExpire {
             id: 1,
             term: 2,
-            epoch: 3,
         })),
     };
     let batch = kvorumpb::EntryBatch {

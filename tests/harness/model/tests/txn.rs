@@ -44,7 +44,8 @@ fn every_target_is_compared_by_every_result() {
             ..put("a", "m")
         })
         .expect("a put");
-    let targets: [(_, fn(i64) -> TargetUnion, i64); 4] = [
+    type Union = fn(i64) -> TargetUnion;
+    let targets: [(_, Union, i64); 4] = [
         (Version, TargetUnion::Version, 3),
         (Create, TargetUnion::CreateRevision, 3),
         (Mod, TargetUnion::ModRevision, 5),
