@@ -267,12 +267,6 @@ impl Children {
         }
     }
 
-    /// The revision that is read.
-    #[must_use]
-    pub fn at(&self) -> i64 {
-        self.page.revision
-    }
-
     /// The page.
     #[must_use]
     pub fn finish(mut self) -> ChildrenPage {
@@ -310,8 +304,7 @@ fn folder_end(key: &[u8], prefix_len: usize, delimiter: &[u8]) -> Option<usize> 
 }
 
 /// The first key after all that begin with `prefix`; `None` if there is no such key.
-#[must_use]
-pub fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
     let last = prefix.iter().rposition(|byte| *byte < 0xff)?;
     let mut end = prefix.get(..=last)?.to_vec();
     *end.last_mut()? += 1;
