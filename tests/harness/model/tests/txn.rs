@@ -20,9 +20,6 @@ fn holds(model: &Model, compare: Compare) -> bool {
         .succeeded
 }
 
-/// Makes the value that a compare wants.
-type Union = fn(i64) -> TargetUnion;
-
 #[test]
 fn no_compare_at_all_succeeds_and_all_must_hold() {
     let mut model = model_with(&["a"]);
