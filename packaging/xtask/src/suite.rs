@@ -115,10 +115,18 @@ impl<'a> Suite<'a> {
     }
 
     /// A run of `cargo test` with counts of its own.
-    fn cargo_test(&self, name: &str, arguments: &[&str], harness: &[&str]) -> Result<Outcome> {
+    /// `packages` and `targets` choose what is built and run, `harness` which of its tests.
+    fn cargo_test(
+        &self,
+        name: &str,
+        packages: &[&str],
+        targets: &[&str],
+        harness: &[&str],
+    ) -> Result<Outcome> {
         let mut cargo = self.repo.cargo(&["test", "--release", "--no-fail-fast"]);
         cargo
-            .args(arguments)
+            .args(packages)
+            .args(targets)
             .args(["--", "--show-output"])
             .args(harness);
         let ran = self.execute(name, cargo)?;
@@ -262,37 +270,26 @@ pub(crate) fn tidy(repo: &Repo) -> Result<ExitCode> {
 }
 
 fn tidy_step(suite: &Suite<'_>) -> Result<Outcome> {
-    suite.cargo_test("tidy", &SERVER, &["--lib", "tidy::", "--", "--show-output"])
+    suite.cargo_test("tidy", &SERVER, &["--lib"], &["tidy::"])
 }
 
 fn unit(suite: &Suite<'_>) -> Result<Outcome> {
-    let rest = [
-        "--lib",
-        "--bins",
-        "--test",
-        "cli",
-        "--",
-        "--show-output",
-        "--skip",
-        "tidy::",
+    let targets = [
+        "--lib", "--bins", "--test", "cli", "--test", "wire", "--test", "model",
     ];
-    suite.cargo_test("unit", &SERVER, &rest)
+    suite.cargo_test("unit", &SERVER, &targets, &["--skip", "tidy::"])
 }
 
 fn unit_xtask(suite: &Suite<'_>) -> Result<Outcome> {
-    suite.cargo_test("unit-xtask", &["-p", "xtask"], &[])
+    suite.cargo_test("unit-xtask", &["-p", "xtask"], &[], &[])
 }
 
 fn unit_console(suite: &Suite<'_>) -> Result<Outcome> {
-    suite.cargo_test("unit-console", &["-p", "kvorum-ui"], &[])
+    suite.cargo_test("unit-console", &["-p", "kvorum-ui"], &[], &[])
 }
 
 fn processes(suite: &Suite<'_>) -> Result<Outcome> {
-    suite.cargo_test(
-        "processes",
-        &SERVER,
-        &["--test", "it", "--", "--show-output"],
-    )
+    suite.cargo_test("processes", &SERVER, &["--test", "it"], &[])
 }
 
 fn browser(suite: &Suite<'_>) -> Result<Outcome> {
