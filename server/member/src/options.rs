@@ -28,7 +28,8 @@ pub struct MemberOptions {
     pub election_timeout: Duration,
     /// Between two progress notifications of a quiet watcher.
     pub watch_progress_interval: Duration,
-    /// Memory for values beside the index, bytes: newest records and pages of the state store, half each.
+    /// Memory for values beside the index, bytes: three quarters for the newest records, the rest for pages of the state
+    /// store.
     pub value_cache_bytes: usize,
     /// Size of a log segment, bytes.
     pub log_segment_bytes: u64,
@@ -48,7 +49,7 @@ impl Default for MemberOptions {
             heartbeat_interval: Duration::from_millis(100),
             election_timeout: Duration::from_millis(1000),
             watch_progress_interval: Duration::from_secs(600),
-            value_cache_bytes: 64 << 20,
+            value_cache_bytes: 128 << 20,
             log_segment_bytes: 64 << 20,
         }
     }

@@ -89,7 +89,7 @@ impl Member {
     /// The directory is not ours to use, or what is in it cannot be trusted.
     pub fn start(options: MemberOptions) -> Result<Self, StartError> {
         let opened = open(&options)?;
-        let store = rebuild(&opened, options.value_cache_bytes / 2)?;
+        let store = rebuild(&opened, options.value_cache_bytes / 4 * 3)?;
         let mut machine = Machine::new(Shared::machine_options(&options));
         machine.restore(&store, &opened.restored);
         let node = Node::new(
@@ -220,7 +220,7 @@ fn open(options: &MemberOptions) -> Result<Opened, StartError> {
     }
     let identity = identify(&mut dir, options)?;
     let cache = StoreOptions {
-        cache_bytes: options.value_cache_bytes / 2,
+        cache_bytes: options.value_cache_bytes / 4,
     };
     let (state, mut restored) = StateStore::open(dir.state_disk(), cache).map_err(storage)?;
     let conf_state = conf_state(&state, &mut restored, identity.member_id)?;

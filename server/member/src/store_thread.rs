@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use kvorum_core::backend::Record;
 use kvorum_core::mvcc::{CompactCursor, FlushPlan};
 use kvorum_core::{Index, Revision};
-use kvorum_storage::{Recycler, StorageError};
+use kvorum_storage::{DataDir, Recycler, StorageError};
 
 use crate::shared::{CoreInput, LogInput, Shared};
 
@@ -20,6 +20,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 /// Records read from the store per lock.
 const PAGE_RECORDS: usize = 4096;
+/// Room that a flush finds beside four times its records: what redb moves when it grows or copies pages.
+const FLUSH_ROOM_BYTES: u64 = 4 << 20;
 /// Keys that a compaction visits per lock.
 const COMPACT_KEYS: usize = 1000;
 /// A compaction lets others run for this long between two slices.
@@ -32,6 +34,8 @@ pub(crate) struct StoreThread {
     compacting: Option<CompactCursor>,
     /// A compaction whose decision is flushed and that waits for the one under way.
     decided: Option<i64>,
+    /// There was no room for the last flush.
+    full: bool,
 }
 
 impl StoreThread {
@@ -42,6 +46,7 @@ impl StoreThread {
             flushed,
             compacting: None,
             decided: None,
+            full: false,
         }
     }
 
@@ -85,7 +90,8 @@ impl StoreThread {
             self.decided = Some(decided);
         }
         self.recycle()?;
-        self.compact()
+        // Removals write too, and a compaction begins with a flush that holds its decision.
+        if self.full { Ok(()) } else { self.compact() }
     }
 
     /// A full disk here only means that the next segment is made later: the log tells if it cannot go on.
@@ -99,7 +105,28 @@ impl StoreThread {
         }
     }
 
+    /// redb ends for good at the first write that does not fit, so it is not asked for one that may not: the log
+    /// keeps what is not flushed, and once memory is full of it, writes wait until there is room.
+    fn has_room(&mut self) -> bool {
+        let path = &self.shared.options.data_dir;
+        let needed = FLUSH_ROOM_BYTES + 4 * self.shared.store.read().fresh_bytes() as u64;
+        let room = DataDir::free_bytes(path).is_none_or(|free| free >= needed);
+        if room && self.full {
+            tracing::info!("the disk has room again; the state is flushed");
+        } else if !room && !self.full {
+            tracing::error!(
+                needed,
+                "the disk is almost full: the state is not flushed until there is room"
+            );
+        }
+        self.full = !room;
+        room
+    }
+
     fn flush(&mut self) -> Result<(), StorageError> {
+        if !self.has_room() {
+            return Ok(());
+        }
         let Some(plan) = self.shared.store.write().begin_flush(self.flushed) else {
             return Ok(());
         };

@@ -171,6 +171,13 @@ impl DataDir {
         &self.warnings
     }
 
+    /// Bytes that this user may still write to the file system of the directory; `None` if it does not tell.
+    #[must_use]
+    pub fn free_bytes(path: &Path) -> Option<u64> {
+        let fs = rustix::fs::statvfs(path).ok()?;
+        Some(fs.f_bavail.saturating_mul(fs.f_frsize))
+    }
+
     /// Where the state store lives.
     #[must_use]
     pub fn state_disk(&self) -> Arc<dyn Disk> {

@@ -49,7 +49,7 @@ impl Reader {
         let mut header = vec![0; BLOCK];
         file.read_at(0, &mut header)
             .map_err(|e| failed("read", e))?;
-        let id = SegmentId::parse(&header, file_id, &path)?;
+        let id = SegmentId::parse(&header, file_id, len, &path)?;
         let len = len - len % BLOCK as u64;
         Ok(Self {
             id,

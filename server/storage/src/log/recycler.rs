@@ -183,7 +183,7 @@ impl Recycler {
         let file = disk.open(&new, mode).map_err(|e| failed("create", e))?;
         let filled = if reused { Ok(()) } else { fill(&*file, bytes) };
         let written = filled
-            .and_then(|()| file.write_at(0, &id.header()))
+            .and_then(|()| file.write_at(0, &id.header(bytes)))
             .and_then(|()| file.sync());
         if let Err(e) = written {
             // Best effort: at the next start a file of this name is removed anyway.

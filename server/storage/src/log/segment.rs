@@ -7,7 +7,8 @@
 //! | 12..16 | CRC-32C of bytes 0..12 and 16..64 |
 //! | 16..24 | file id: rises with every segment, also when a file is used again |
 //! | 24..32 | salt: keeps the content of a value from ever looking like a frame |
-//! | 32..64 | zero |
+//! | 32..40 | length of the file: one that lost its end is not taken for a log that ends there |
+//! | 40..64 | zero |
 //!
 //! Every format version keeps this layout of the first 64 bytes, so that an old build can name what it cannot read.
 //! All numbers are little-endian.
@@ -37,20 +38,26 @@ impl SegmentId {
         name(self.file_id)
     }
 
-    /// The block that opens the file.
-    pub(crate) fn header(self) -> Vec<u8> {
+    /// The block that opens a file of `bytes` bytes.
+    pub(crate) fn header(self, bytes: u64) -> Vec<u8> {
         let mut block = vec![0; BLOCK];
         block[0..8].copy_from_slice(MAGIC);
         block[8..12].copy_from_slice(&FORMAT.to_le_bytes());
         block[16..24].copy_from_slice(&self.file_id.to_le_bytes());
         block[24..32].copy_from_slice(&self.salt.to_le_bytes());
+        block[32..40].copy_from_slice(&bytes.to_le_bytes());
         let crc = header_crc(&block);
         block[12..16].copy_from_slice(&crc.to_le_bytes());
         block
     }
 
-    /// Reads the opening block of the file called for `file_id`.
-    pub(crate) fn parse(block: &[u8], file_id: u64, path: &Path) -> Result<Self, StorageError> {
+    /// Reads the opening block of the file called for `file_id`, which has `bytes` bytes.
+    pub(crate) fn parse(
+        block: &[u8],
+        file_id: u64,
+        bytes: u64,
+        path: &Path,
+    ) -> Result<Self, StorageError> {
         if block.len() < HEADER_LEN || &block[0..8] != MAGIC {
             return Err(StorageError::corrupt(
                 path,
@@ -83,6 +90,11 @@ impl SegmentId {
                 id.file_id
             );
             return Err(StorageError::corrupt(path, 16, what));
+        }
+        let made = u64::from_le_bytes(array8(&block[32..]));
+        if bytes != made {
+            let what = format!("the file was made with {made} bytes and has {bytes}");
+            return Err(StorageError::corrupt(path, bytes.min(made), what));
         }
         Ok(id)
     }
