@@ -6,7 +6,7 @@
 //! acknowledged write at its revision, nothing that nobody asked for, and no gap. At the end the whole history is
 //! read once more and must be what it was.
 //!
-//! `KVORUM_KILL_CYCLES` (25) and `KVORUM_KILL_SEED` (1) choose how often and when.
+//! `KVORUM_TEST_KILL_CYCLES` (25) and `KVORUM_TEST_KILL_SEED` (1) choose how often and when.
 
 mod client;
 mod ledger;
@@ -28,8 +28,8 @@ const FIRST_KEYS: usize = 100_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_acknowledged_write_is_lost_and_no_revision_issued_twice() {
-    let cycles = crate::number_from_env("KVORUM_KILL_CYCLES", 25);
-    let seed = crate::number_from_env("KVORUM_KILL_SEED", 1);
+    let cycles = crate::number_from_env("KVORUM_TEST_KILL_CYCLES", 25);
+    let seed = crate::number_from_env("KVORUM_TEST_KILL_SEED", 1);
     let mut random = Seed::new(seed);
     let dir = TestDir::new("kill-nine");
     let options = Options::new(&dir).flag("--quota-backend-bytes=8589934592");

@@ -5,7 +5,7 @@
 //! come late and read the history first. The acknowledged writes, put in the order of their revisions, say what each
 //! of them must have seen. The rate is what the writers aim at; a slow machine makes the test longer, not red.
 //!
-//! `KVORUM_FANOUT_SECONDS` (30) chooses how long.
+//! `KVORUM_TEST_FANOUT_SECONDS` (30) chooses how long.
 
 mod collect;
 mod expect;
@@ -32,7 +32,7 @@ const KEYS_PER_GROUP: usize = 100;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_watchers_see_every_event_once_in_order() {
-    let seconds = crate::number_from_env("KVORUM_FANOUT_SECONDS", 30);
+    let seconds = crate::number_from_env("KVORUM_TEST_FANOUT_SECONDS", 30);
     let dir = TestDir::new("watch-fanout");
     let server = Options::new(&dir).start();
     let mut connections = Vec::new();

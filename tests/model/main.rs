@@ -1,6 +1,6 @@
 //! The core against the model: a million random operations, every answer and every watch compared.
 //!
-//! `KVORUM_MODEL_OPS` sets how many; `KVORUM_MODEL_SEED` plays one seed alone, as a failure names it.
+//! `KVORUM_TEST_MODEL_OPS` sets how many; `KVORUM_TEST_MODEL_SEED` plays one seed alone, as a failure names it.
 
 mod answer;
 mod disk;
@@ -32,7 +32,7 @@ fn number(name: &str) -> Option<u64> {
 /// Plays one seed; a failure says how to see it again.
 fn play(seed: u64) -> Result<(), String> {
     let story = Run::new(seed, None).play(OPS_PER_SEED);
-    story.map_err(|story| format!("{story}\nagain: KVORUM_MODEL_SEED={seed}"))
+    story.map_err(|story| format!("{story}\nagain: KVORUM_TEST_MODEL_SEED={seed}"))
 }
 
 /// Plays all seeds on all processors; the failure of the lowest seed, if any.
@@ -62,10 +62,10 @@ fn play_all(seeds: u64) -> Result<(), String> {
 
 #[test]
 fn the_core_answers_as_the_model_does() {
-    let verdict = match number("KVORUM_MODEL_SEED") {
+    let verdict = match number("KVORUM_TEST_MODEL_SEED") {
         Some(seed) => play(seed),
         None => play_all(
-            number("KVORUM_MODEL_OPS")
+            number("KVORUM_TEST_MODEL_OPS")
                 .unwrap_or(OPS)
                 .div_ceil(OPS_PER_SEED),
         ),

@@ -76,13 +76,13 @@ pub fn build_dir() -> PathBuf {
     dir.to_path_buf()
 }
 
-/// The server under test: `$KVORUM_BIN`, or what `cargo build --release -p kvorum` made.
+/// The server under test: `$KVORUM_TEST_BIN`, or what `cargo build --release -p kvorum` made.
 ///
 /// # Panics
 /// If there is none: a suite that silently tests nothing would be worse.
 #[must_use]
 pub fn kvorum_bin() -> PathBuf {
-    if let Some(path) = std::env::var_os("KVORUM_BIN") {
+    if let Some(path) = std::env::var_os("KVORUM_TEST_BIN") {
         return path.into();
     }
     let path = build_dir().join("kvorum");

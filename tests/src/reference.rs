@@ -4,13 +4,13 @@ use std::{path::PathBuf, sync::OnceLock};
 
 use crate::process::find_program;
 
-/// A real etcd: `$KVORUM_ETCD`, else the installed one (Debian 12 has 3.4).
+/// A real etcd: `$KVORUM_TEST_ETCD`, else the installed one (Debian 12 has 3.4).
 #[must_use]
 pub fn etcd() -> Option<PathBuf> {
     static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
     FOUND
         .get_or_init(|| {
-            let named = std::env::var_os("KVORUM_ETCD").map(PathBuf::from);
+            let named = std::env::var_os("KVORUM_TEST_ETCD").map(PathBuf::from);
             named.or_else(installed)
         })
         .clone()
