@@ -105,7 +105,9 @@ fn the_lock_of_another_process_is_free_once_it_is_killed() {
     assert!(refused(temp.path()).contains("(pid 4711)"));
     child.kill().expect("kill -9");
     child.wait().expect("wait");
-    DataDir::open(temp.path()).expect("the kernel freed the lock");
+    // The shell's own child closes its copy of the descriptor only once it runs.
+    let freed = (0..2_000_000).any(|_| DataDir::open(temp.path()).is_ok());
+    assert!(freed, "the kernel freed the lock");
 }
 
 #[test]
