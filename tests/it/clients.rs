@@ -37,6 +37,23 @@ fn go() {
     on_both("go-client", || Command::new(&program));
 }
 
+/// What the README tells people to do is what the Go client does.
+#[test]
+fn the_readme_shows_the_fencing_that_is_tested() {
+    let read = |path: &Path| {
+        std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    };
+    let tested = read(&clients("go").join("fencing.go"));
+    let from = tested.find("func putAsOwner").expect("it is there");
+    let end = from + tested[from..].find("\n}\n").expect("a function ends");
+    let readme = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md"));
+    assert!(
+        readme.contains(&tested[from..end]),
+        "README.md shows another:\n{}",
+        &tested[from..end]
+    );
+}
+
 #[test]
 fn python() {
     let Some(python) = find_program("python3") else {

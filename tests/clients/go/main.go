@@ -52,6 +52,13 @@ func refused(got, want error) {
 }
 
 func main() {
+	if len(os.Args) == 7 && os.Args[1] == "hold" {
+		if err := holdAndWrite(os.Args[2], os.Args[3], os.Args[4], os.Args[5], os.Args[6]); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		return
+	}
 	if len(os.Args) != 2 {
 		fmt.Fprintln(os.Stderr, "usage: go-client HOST:PORT")
 		os.Exit(2)
@@ -62,6 +69,8 @@ func main() {
 	checks = append(checks, watchChecks...)
 	checks = append(checks, leaseChecks...)
 	checks = append(checks, concurrencyChecks...)
+	checks = append(checks, contestChecks...)
+	checks = append(checks, bankChecks...)
 	checks = append(checks, maintenanceChecks...)
 	failed := 0
 	for _, check := range checks {
@@ -80,12 +89,7 @@ func main() {
 func runOne(check check, endpoint string) (err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), checkTimeout)
 	defer cancel()
-	client, err := clientv3.New(clientv3.Config{
-		Endpoints:   []string{endpoint},
-		DialTimeout: 10 * time.Second,
-		Logger:      zap.NewNop(),
-		Context:     ctx,
-	})
+	client, err := connect(ctx, endpoint)
 	if err != nil {
 		return err
 	}
@@ -101,4 +105,13 @@ func runOne(check check, endpoint string) (err error) {
 	}()
 	check.run(ctx, client)
 	return nil
+}
+
+func connect(ctx context.Context, endpoint string) (*clientv3.Client, error) {
+	return clientv3.New(clientv3.Config{
+		Endpoints:   []string{endpoint},
+		DialTimeout: 10 * time.Second,
+		Logger:      zap.NewNop(),
+		Context:     ctx,
+	})
 }
