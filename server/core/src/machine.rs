@@ -13,7 +13,7 @@ use crate::backend::{BackendError, SideChange};
 use crate::error::Error;
 use crate::lease::Lessor;
 use crate::mvcc::flush::read_meta_number;
-use crate::mvcc::store::META_SCHEDULED_COMPACT;
+use crate::mvcc::store::{META_FINISHED_COMPACT, META_SCHEDULED_COMPACT};
 use crate::mvcc::{Event, ReadError, Store, Writing};
 use crate::reply::Reply;
 use crate::types::{LeaseId, MemberId, RequestId};
@@ -302,6 +302,14 @@ impl Machine {
 
     /// Takes the small tables back from the state store, and hangs the keys of the store on their leases.
     pub fn restore(&mut self, store: &Store, restored: &crate::backend::Restored) {
+        self.restore_tables(restored);
+        for (key, latest) in store.live().filter(|(_, l)| l.lease != 0) {
+            self.lessor.attach(LeaseId(latest.lease), key);
+        }
+    }
+
+    /// Takes the small tables back, and knows nothing of keys.
+    pub fn restore_tables(&mut self, restored: &crate::backend::Restored) {
         for (id, lease) in &restored.leases {
             self.lessor.restore(*id, lease);
         }
@@ -316,19 +324,23 @@ impl Machine {
                 self.alarms.restore(key);
             }
         }
-        for (key, latest) in store.live().filter(|(_, l)| l.lease != 0) {
-            self.lessor.attach(LeaseId(latest.lease), key);
-        }
     }
 }
 
 /// The compact revision that the state store's meta table tells.
 #[must_use]
 pub fn restored_compact_revision(restored: &crate::backend::Restored) -> Option<i64> {
-    let (_, value) = restored
-        .meta
-        .iter()
-        .find(|(k, _)| k == META_SCHEDULED_COMPACT)?;
+    meta_revision(restored, META_SCHEDULED_COMPACT)
+}
+
+/// The compact revision whose removals are done, as the state store's meta table tells.
+#[must_use]
+pub fn restored_finished_compaction(restored: &crate::backend::Restored) -> Option<i64> {
+    meta_revision(restored, META_FINISHED_COMPACT)
+}
+
+fn meta_revision(restored: &crate::backend::Restored, name: &str) -> Option<i64> {
+    let (_, value) = restored.meta.iter().find(|(k, _)| k == name)?;
     read_meta_number(value)
 }
 

@@ -9,63 +9,86 @@ use kvorum_core::watch::History;
 use crate::handle::Handle;
 use crate::history::SharedHistory;
 
-/// Records per page.
+/// Records per page at most, and bytes from which the next page has fewer.
 const PAGE_RECORDS: usize = 4096;
+const PAGE_BYTES: usize = 1 << 20;
 
 impl Handle {
     /// Hash of the store at a revision, 0 for the current one; equal on all members, and to etcd's for equal content.
+    /// Below 0 there is no history to refuse, and nothing to hash.
     ///
     /// # Errors
     /// The revision is compacted or in the future.
     pub async fn hash_kv(&self, revision: i64) -> Result<HashKv, Error> {
-        let (current, compact, at, any_key) = {
-            let store = self.shared.store.read();
-            let at = if revision == 0 {
-                store.current()
-            } else {
-                revision
+        loop {
+            let (current, compact, at, any_key) = {
+                let store = self.shared.store.read();
+                let at = match revision {
+                    0 => store.current(),
+                    given => given,
+                };
+                (store.current(), store.compacted(), at, store.any_key_at(at))
             };
-            (store.current(), store.compacted(), at, store.any_key_at(at))
-        };
-        if at > current {
-            return Err(Error::FutureRevision);
+            if revision > 0 && at > current {
+                return Err(Error::FutureRevision);
+            }
+            if revision > 0 && at < compact {
+                return Err(Error::Compacted);
+            }
+            let mut hasher = KvHasher::new(compact, at);
+            self.hash_records(&mut hasher, at, any_key).await?;
+            // A compaction that came between took records before they were read: the same again, as of then.
+            if self.shared.store.read().compacted() == compact {
+                return Ok(HashKv {
+                    hash: hasher.finish(),
+                    compact_revision: compact,
+                    hash_revision: at,
+                    revision: current,
+                });
+            }
         }
-        if at < compact {
-            return Err(Error::Compacted);
-        }
-        let mut hasher = KvHasher::new(compact, at);
-        let mut from = 1;
-        while from <= at {
-            from = self
-                .hash_page(&mut hasher, from, at, any_key)
-                .map_err(|e| self.broken(e.to_string()))?;
-            tokio::task::yield_now().await;
-        }
-        if self.shared.store.read().compacted() != compact {
-            // Records have gone while we read: what was computed is the hash of nothing.
-            return Err(Error::Compacted);
-        }
-        Ok(HashKv {
-            hash: hasher.finish(),
-            compact_revision: compact,
-            hash_revision: at,
-            revision: current,
-        })
     }
 
+    async fn hash_records(
+        &self,
+        hasher: &mut KvHasher,
+        at: i64,
+        any_key: bool,
+    ) -> Result<(), Error> {
+        let (mut from, mut limit) = (1, PAGE_RECORDS / 64);
+        while from <= at {
+            if self.shared.is_stopping() {
+                return Err(Error::Stopped);
+            }
+            let hashed = self.hash_page(hasher, from, at, any_key, limit);
+            let (next, bytes) = hashed.map_err(|e| self.broken(e.to_string()))?;
+            from = next;
+            limit = if bytes > PAGE_BYTES {
+                (limit / 4).max(1)
+            } else {
+                (limit * 2).min(PAGE_RECORDS)
+            };
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    /// Hashes a page; gives where the next one begins, and how many bytes it was.
     fn hash_page(
         &self,
         hasher: &mut KvHasher,
         from: i64,
         to: i64,
         any_key: bool,
-    ) -> Result<i64, BackendError> {
-        let page = SharedHistory(&self.shared.store).page(from, to, PAGE_RECORDS)?;
+        limit: usize,
+    ) -> Result<(i64, usize), BackendError> {
+        let page = SharedHistory(&self.shared.store).page(from, to, limit)?;
         let store = self.shared.store.read();
         for record in &page.records {
             hasher.record(record, store.hashes(record, to, any_key));
         }
-        Ok(page.complete_to + 1)
+        let bytes = page.records.iter().map(|record| record.kv.len()).sum();
+        Ok((page.complete_to + 1, bytes))
     }
 
     /// Hash of everything this member stores. Two members with equal content need not agree.

@@ -8,7 +8,7 @@ use kvorum_core::{Index, MachineOptions};
 use kvorum_proto::etcdserverpb as pb;
 use kvorum_storage::StateStore;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::clock::Clock;
 use crate::identity::MemberIdentity;
@@ -88,6 +88,10 @@ pub(crate) struct Shared {
     pub(crate) capable: watch::Sender<bool>,
     /// Compact revision whose removals are done on this member.
     pub(crate) compacted: watch::Sender<i64>,
+    /// Entry up to which everything is in the state store.
+    pub(crate) flushed: watch::Sender<u64>,
+    /// Places for snapshots on their way to clients.
+    pub(crate) snapshots: Arc<Semaphore>,
 }
 
 impl Shared {

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use kvorum_core::backend::{FlushMark, Restored, SideChange};
-use kvorum_core::machine::restored_compact_revision;
+use kvorum_core::machine::{restored_compact_revision, restored_finished_compaction};
 use kvorum_core::mvcc::encoding::numbers_of;
 use kvorum_core::mvcc::{Restore, Store};
 use kvorum_core::node::{Node, NodeOptions, Start, encode_conf_state};
@@ -15,7 +15,7 @@ use kvorum_storage::{
     DataDir, DirError, Identity, Log, LogOptions, OpenError, StateStore, StorageError, StoreOptions,
 };
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::clock::Clock;
 use crate::core_thread::CoreThread;
@@ -28,6 +28,7 @@ use crate::meters::Meters;
 use crate::options::MemberOptions;
 use crate::port::{PORTS_MAX, Port, boot_of};
 use crate::shared::{CoreInput, Published, Shared, View};
+use crate::snapshot::SNAPSHOTS_MAX;
 use crate::stats::Sampler;
 use crate::store_thread::StoreThread;
 
@@ -131,6 +132,8 @@ impl Member {
             fatal: watch::channel(None).0,
             capable: watch::channel(false).0,
             compacted: watch::channel(0).0,
+            flushed: watch::channel(opened.restored.applied.0).0,
+            snapshots: Arc::new(Semaphore::new(SNAPSHOTS_MAX)),
         });
         let flushed = opened.restored.applied;
         let core = CoreThread::new(shared.clone(), node, machine);
@@ -337,13 +340,7 @@ fn rebuild(opened: &Opened, recent_bytes: usize) -> Result<Store, StartError> {
 
 /// A compaction that was decided and not carried out to the end.
 fn interrupted_compaction(restored: &Restored) -> Option<i64> {
-    use kvorum_core::mvcc::flush::read_meta_number;
-    use kvorum_core::mvcc::store::META_FINISHED_COMPACT;
     let scheduled = restored_compact_revision(restored)?;
-    let finished = restored
-        .meta
-        .iter()
-        .find(|(k, _)| k == META_FINISHED_COMPACT);
-    let finished = finished.and_then(|(_, v)| read_meta_number(v)).unwrap_or(0);
+    let finished = restored_finished_compaction(restored).unwrap_or(0);
     (scheduled > finished).then_some(scheduled)
 }

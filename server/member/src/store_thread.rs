@@ -141,6 +141,7 @@ impl StoreThread {
         self.shared.meters.flushed(begin.elapsed());
         while self.shared.store.write().flushed(plan.to) {}
         self.flushed = plan.mark.applied;
+        self.shared.flushed.send_replace(self.flushed.0);
         self.shared.log.push(LogInput::Release(self.flushed));
         self.shared.core.push(CoreInput::Flushed(self.flushed));
         Ok(())

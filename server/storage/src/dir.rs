@@ -6,6 +6,7 @@
 //! | `member.json` | who this member is, and the format version of the directory |
 //! | `log/` | the raft log |
 //! | `state.redb` | the state store |
+//! | `snapshot-*.spool` | what a crash left of a snapshot on its way to a client; the next start removes it |
 
 mod identity;
 
@@ -41,6 +42,10 @@ const LEFT_OVER: [&str; 4] = [
     "lost+found",
     ".snapshot",
 ];
+
+fn left_over(name: &str) -> bool {
+    LEFT_OVER.contains(&name) || crate::spool::is_spool(name)
+}
 
 /// Why a data directory cannot be used.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -107,6 +112,7 @@ impl DataDir {
         let lock = lock(&path)?;
         make_private_dir(&path.join(LOG))?;
         let disk = RealDisk::new(&path);
+        crate::spool::sweep(&disk)?;
         disk.sync_dir()
             .map_err(|e| StorageError::io(&path, "sync", e))?;
         let identity = Identity::load(&disk, IDENTITY)?;
@@ -248,7 +254,7 @@ fn refuse_foreign(path: &Path) -> Result<(), DirError> {
         let known = [LOCK, LOG, IDENTITY, STORE].contains(&name.as_ref());
         if known {
             refuse_odd(path, &name)?;
-        } else if !ours && !LEFT_OVER.contains(&name.as_ref()) {
+        } else if !ours && !left_over(&name) {
             return Err(DirError::Foreign {
                 path: path.to_path_buf(),
                 found: format!("files that are not kvorum's, such as {name:?}"),

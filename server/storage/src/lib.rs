@@ -6,17 +6,19 @@
 //! The log is the durability: an entry is acknowledged when its group was written and synced. The state store is
 //! the state: it is written behind, with the applied index in the same transaction as the effects it stands for.
 
+pub mod bbolt;
 pub mod dir;
 pub mod disk;
 pub mod error;
 pub mod log;
+pub mod spool;
 pub mod store;
 
 pub use dir::{DataDir, DirError, Identity};
 pub use disk::{Disk, DiskFile, MemDisk, OpenMode, RealDisk, SyncMethod};
 pub use error::{OpenError, StorageError};
 pub use log::{AppendStats, Log, LogOptions, RecoveredLog, Recycler};
-pub use store::{FlushStats, StateStore, StoreOptions};
+pub use store::{FlushStats, StateStore, StateView, StoreOptions, file_under_work};
 
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,8 @@
 
 mod backend;
 mod codec;
+mod inside;
+mod view;
 
 #[cfg(test)]
 mod tests;
@@ -30,6 +32,10 @@ use crate::disk::{Disk, OpenMode};
 use crate::error::{OpenError, StorageError};
 use backend::{DiskBackend, describe_open, describe_storage};
 use codec::RevisionKey;
+use inside::Inside;
+
+pub use inside::file_under_work;
+pub use view::StateView;
 
 /// The version that this build writes, and the newest it reads.
 const FORMAT: u32 = 1;
@@ -87,6 +93,8 @@ impl StateStore {
     /// The disk failed, or the file is damaged, not ours or newer than this build.
     pub fn open(disk: Arc<dyn Disk>, options: StoreOptions) -> Result<(Self, Restored), OpenError> {
         let path = disk.path(FILE);
+        inside::name(&path);
+        let _inside = Inside::enter();
         let failed = |op, e| StorageError::io(&path, op, e);
         if !disk.exists(FILE).map_err(|e| failed("look for", e))? {
             create(&*disk, options)?;
@@ -122,6 +130,7 @@ impl StateStore {
         records: impl Iterator<Item = Record>,
         mark: &FlushMark,
     ) -> Result<FlushStats, StorageError> {
+        let _inside = Inside::enter();
         let txn = self.begin_write(Durability::Immediate)?;
         let stats = self.append_records(&txn, records)?;
         self.change_sides(&txn, &mark.side)?;
@@ -140,6 +149,7 @@ impl StateStore {
     /// # Errors
     /// The disk's.
     pub fn remove(&self, revisions: &[Revision]) -> Result<Vec<usize>, StorageError> {
+        let _inside = Inside::enter();
         let txn = self.begin_write(Durability::None)?;
         let mut lengths = Vec::with_capacity(revisions.len());
         {
@@ -163,29 +173,10 @@ impl StateStore {
     /// The disk failed, a checksum does not match, or records are missing: damage inside redb's tree can hide some
     /// that are whole themselves, so their order and number are checked too.
     pub fn scan_all(&self, mut f: impl FnMut(Revision, bool, &[u8])) -> Result<(), StorageError> {
-        let txn = self.begin_read()?;
-        let table = txn
-            .open_table(RECORDS)
-            .map_err(|e| self.failed("open", e.into()))?;
-        let range = table
-            .range::<Revision>(..)
-            .map_err(|e| self.storage("read", e))?;
-        let (mut seen, mut last) = (0, None);
-        for item in range {
-            let (key, value) = item.map_err(|e| self.storage("read", e))?;
-            let (revision, value) = (key.value(), value.value());
-            let (tombstone, kv) = self.open_record(revision, value)?;
-            if last >= Some(revision) {
-                return Err(StorageError::damaged(
-                    &self.path,
-                    "records are out of order",
-                ));
-            }
-            last = Some(revision);
-            seen += 1;
+        self.view()?.records(|revision, tombstone, kv| {
             f(revision, tombstone, kv);
-        }
-        self.check_count("records", seen, &table)
+            Ok(())
+        })
     }
 
     /// The record at `revision`; see `Records::get`.
@@ -193,6 +184,7 @@ impl StateStore {
     /// # Errors
     /// The disk failed, or the checksum does not match.
     pub fn record(&self, revision: Revision) -> Result<Option<Record>, StorageError> {
+        let _inside = Inside::enter();
         let txn = self.begin_read()?;
         let table = txn
             .open_table(RECORDS)
@@ -208,6 +200,7 @@ impl StateStore {
     /// # Errors
     /// As `record`.
     pub fn record_list(&self, revisions: &[Revision]) -> Result<Vec<Option<Record>>, StorageError> {
+        let _inside = Inside::enter();
         let txn = self.begin_read()?;
         let table = txn
             .open_table(RECORDS)
@@ -236,6 +229,7 @@ impl StateStore {
         if from > to {
             return Ok(Vec::new());
         }
+        let _inside = Inside::enter();
         let txn = self.begin_read()?;
         let table = txn
             .open_table(RECORDS)
@@ -265,6 +259,10 @@ impl StateStore {
     fn restore(&self) -> Result<Restored, StorageError> {
         let txn = self.begin_read()?;
         self.check_format(&txn)?;
+        self.read_tables(&txn)
+    }
+
+    fn read_tables(&self, txn: &ReadTransaction) -> Result<Restored, StorageError> {
         let marks = txn
             .open_table(MARKS)
             .map_err(|e| self.failed("open", e.into()))?;

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use kvorum_core::Error;
+use kvorum_member::SnapshotError;
 
 /// A gRPC status code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,6 +180,19 @@ impl From<Error> for Status {
     fn from(error: Error) -> Self {
         let (code, message) = wire(error);
         Self::of(code, message)
+    }
+}
+
+/// etcd has no words for these: its snapshot needs no room on the disk.
+impl From<SnapshotError> for Status {
+    fn from(error: SnapshotError) -> Self {
+        let code = match error {
+            SnapshotError::Refused(refused) => return refused.into(),
+            SnapshotError::TooMany | SnapshotError::NoRoom { .. } => Code::ResourceExhausted,
+            SnapshotError::NotFlushed => Code::Unavailable,
+            SnapshotError::Storage(_) => Code::Internal,
+        };
+        Self::new(code, format!("kvorum: {error}"))
     }
 }
 

@@ -25,6 +25,7 @@ mod metrics;
 mod options;
 mod route;
 mod server;
+mod snapshot;
 mod stream;
 mod tls;
 mod unary;

@@ -47,6 +47,7 @@ pub(crate) enum Stream {
     Watch,
     LeaseKeepAlive,
     HealthWatch,
+    Snapshot,
 }
 
 /// The table: service, method, what answers.
@@ -116,7 +117,11 @@ const ROWS: &[(&str, &str, Rpc)] = &[
         "HashKV",
         Rpc::Unary(Unary::HashKv),
     ),
-    ("etcdserverpb.Maintenance", "Snapshot", Rpc::NotYet),
+    (
+        "etcdserverpb.Maintenance",
+        "Snapshot",
+        Rpc::Stream(Stream::Snapshot),
+    ),
     ("etcdserverpb.Maintenance", "MoveLeader", Rpc::NotYet),
     ("etcdserverpb.Maintenance", "Downgrade", Rpc::NotYet),
     ("etcdserverpb.Auth", "AuthEnable", Rpc::NotYet),

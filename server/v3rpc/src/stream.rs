@@ -19,6 +19,7 @@ use crate::{
     metadata::Metadata,
     metrics::{ByteMetrics, MethodMetrics},
     route::{Route, Stream},
+    snapshot,
     unary::refuse,
     watch,
 };
@@ -180,6 +181,7 @@ async fn run(
         Stream::Watch => watch::watch(cx, messages, out).await,
         Stream::LeaseKeepAlive => lease::keep_alive(&cx.handle, messages, out).await,
         Stream::HealthWatch => health::watch(messages, out).await,
+        Stream::Snapshot => snapshot::snapshot(&cx.handle, messages, out).await,
     }
 }
 

@@ -128,6 +128,14 @@ impl Store {
         (self.settled.index, self.settled.term)
     }
 
+    /// The entry whose flush holds everything that can be seen here now: the one that is being applied, if its first
+    /// effects are visible already.
+    #[must_use]
+    pub fn visible(&self) -> Index {
+        let begun = u64::from(self.current != self.settled.current);
+        Index(self.settled.index.0 + begun)
+    }
+
     /// Notes that all effects of an entry are in the store now. Only such a state may be flushed: half an entry on
     /// disk would be applied twice after a crash.
     pub fn set_applied(&mut self, index: Index, term: Term) {
