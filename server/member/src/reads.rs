@@ -57,7 +57,7 @@ impl Handle {
 
     /// A record can go while it is being read only by a compaction above the revision that is read; otherwise the
     /// state store has lost it.
-    fn finish(
+    pub(crate) fn finish(
         &self,
         reading: Reading<'_>,
         records: &Arc<dyn Records>,

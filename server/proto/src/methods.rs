@@ -58,9 +58,10 @@ const LOCK: &str = "v3lockpb.Lock";
 const ELECTION: &str = "v3electionpb.Election";
 const HEALTH: &str = "grpc.health.v1.Health";
 
-/// Every RPC of etcd 3.6, in the order of its services.
+/// Every RPC of etcd 3.6 and 3.7's `RangeStream`, in the order of its services.
 pub const METHODS: &[Method] = &[
     unary(KV, "Range"),
+    server_stream(KV, "RangeStream"),
     unary(KV, "Put"),
     unary(KV, "DeleteRange"),
     unary(KV, "Txn"),
@@ -109,5 +110,6 @@ pub const METHODS: &[Method] = &[
     server_stream(ELECTION, "Observe"),
     unary(ELECTION, "Resign"),
     unary(HEALTH, "Check"),
+    unary(HEALTH, "List"),
     server_stream(HEALTH, "Watch"),
 ];

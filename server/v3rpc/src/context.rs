@@ -7,6 +7,8 @@ use kvorum_core::Error;
 use kvorum_member::Handle;
 
 use crate::{
+    accept::Stop,
+    errands::Errands,
     error::Status,
     http::HttpEndpoints,
     metadata::Metadata,
@@ -22,13 +24,16 @@ pub(crate) struct IoContext {
     pub(crate) routes: Routes,
     pub(crate) bytes: ByteMetrics,
     pub(crate) endpoints: HttpEndpoints,
+    pub(crate) errands: Errands,
+    /// For what must end when the listener stops.
+    pub(crate) stop: Stop,
     versions: ClientVersions,
     /// A cluster version, once decided, stays decided.
     capable: Cell<bool>,
 }
 
 impl IoContext {
-    pub(crate) fn new(handle: Handle, options: Arc<Options>) -> Self {
+    pub(crate) fn new(handle: Handle, options: Arc<Options>, stop: Stop) -> Self {
         let endpoints = HttpEndpoints::new(handle.clone(), Arc::clone(&options.render_metrics));
         Self {
             handle,
@@ -36,6 +41,8 @@ impl IoContext {
             routes: Routes::new(),
             bytes: ByteMetrics::new(),
             endpoints,
+            errands: Errands::default(),
+            stop,
             versions: ClientVersions::default(),
             capable: Cell::new(false),
         }

@@ -168,6 +168,79 @@ impl Status {
         Self::of(Code::Unknown, "not a primary lessor")
     }
 
+    /// An error behind a lock or an election: etcd's own client passes it on there, and drops its code.
+    pub(crate) fn relayed(error: Error) -> Self {
+        Self {
+            code: Code::Unknown,
+            ..error.into()
+        }
+    }
+
+    /// A lock's key has gone with its lease.
+    pub(crate) const fn session_expired() -> Self {
+        Self::of(Code::Unknown, "mutex: session is expired")
+    }
+
+    /// Proclaim or Resign without saying who leads.
+    pub(crate) const fn missing_leader_key() -> Self {
+        Self::of(Code::Unknown, "\"leader\" field must be provided")
+    }
+
+    /// There is no candidate.
+    pub(crate) const fn no_elected_leader() -> Self {
+        Self::of(Code::Unknown, "election: no leader")
+    }
+
+    /// The caller's key is not the leader's any more.
+    pub(crate) const fn not_elected() -> Self {
+        Self::of(Code::Unknown, "election: not leader")
+    }
+
+    /// The member to lead is no voter of this cluster.
+    pub(crate) const fn bad_leader_transferee() -> Self {
+        Self::of(
+            Code::FailedPrecondition,
+            "etcdserver: bad leader transferee",
+        )
+    }
+
+    /// A number outside the enum of actions.
+    pub(crate) const fn unknown_method() -> Self {
+        Self::of(Code::Unknown, "etcdserver: unknown method")
+    }
+
+    /// The version to downgrade to cannot be read.
+    pub(crate) const fn wrong_downgrade_version_format() -> Self {
+        Self::of(
+            Code::InvalidArgument,
+            "etcdserver: wrong downgrade target version format",
+        )
+    }
+
+    /// A downgrade goes one minor version down.
+    pub(crate) const fn invalid_downgrade_target_version() -> Self {
+        Self::of(
+            Code::InvalidArgument,
+            "etcdserver: invalid downgrade target version",
+        )
+    }
+
+    /// etcd would begin a downgrade here.
+    pub(crate) const fn no_earlier_version() -> Self {
+        Self::of(
+            Code::FailedPrecondition,
+            "kvorum: there is no earlier version to downgrade to",
+        )
+    }
+
+    /// `AuthEnable` before there is a root user.
+    pub(crate) const fn root_user_not_exist() -> Self {
+        Self::of(
+            Code::FailedPrecondition,
+            "etcdserver: root user does not exist",
+        )
+    }
+
     const fn of(code: Code, message: &'static str) -> Self {
         Self {
             code,

@@ -47,40 +47,66 @@ pub(crate) async fn compact(handle: &Handle, message: Bytes) -> Result<Bytes, St
 
 /// A `RangeResponse` around pairs that stay encoded as they are stored.
 fn range_frame(header: &ResponseHeader, reply: &RangeReply) -> Result<Bytes, Status> {
-    let header_bytes = header.encoded_len();
-    let mut message_bytes = field_bytes(1, header_bytes);
-    for pair in &reply.kvs {
-        message_bytes += field_bytes(2, pair.len());
-    }
-    if reply.more {
-        message_bytes += key_len(3) + 1;
-    }
-    if reply.count != 0 {
-        message_bytes += key_len(4) + encoded_len_varint(reply.count.cast_unsigned());
-    }
-    let mut buffer = open(message_bytes)?;
-    put_length(&mut buffer, 1, header_bytes);
-    header.encode_raw(&mut buffer);
-    for pair in &reply.kvs {
-        put_length(&mut buffer, 2, pair.len());
-        buffer.put_slice(pair);
-    }
-    if reply.more {
-        encode_key(3, WireType::Varint, &mut buffer);
-        encode_varint(1, &mut buffer);
-    }
-    if reply.count != 0 {
-        encode_key(4, WireType::Varint, &mut buffer);
-        encode_varint(reply.count.cast_unsigned(), &mut buffer);
-    }
+    let parts = RangeParts {
+        header: Some(*header),
+        kvs: &reply.kvs,
+        more: reply.more,
+        count: reply.count,
+    };
+    let mut buffer = open(parts.encoded_len())?;
+    parts.encode(&mut buffer);
     Ok(buffer.freeze())
 }
 
-const fn field_bytes(tag: u32, content_bytes: usize) -> usize {
+/// The fields of a `RangeResponse`.
+pub(crate) struct RangeParts<'a> {
+    pub(crate) header: Option<ResponseHeader>,
+    pub(crate) kvs: &'a [Bytes],
+    pub(crate) more: bool,
+    pub(crate) count: i64,
+}
+
+impl RangeParts<'_> {
+    pub(crate) fn encoded_len(&self) -> usize {
+        let header = self.header.as_ref();
+        let mut bytes = header.map_or(0, |header| field_bytes(1, header.encoded_len()));
+        for pair in self.kvs {
+            bytes += field_bytes(2, pair.len());
+        }
+        if self.more {
+            bytes += key_len(3) + 1;
+        }
+        if self.count != 0 {
+            bytes += key_len(4) + encoded_len_varint(self.count.cast_unsigned());
+        }
+        bytes
+    }
+
+    pub(crate) fn encode(&self, buffer: &mut BytesMut) {
+        if let Some(header) = &self.header {
+            put_length(buffer, 1, header.encoded_len());
+            header.encode_raw(buffer);
+        }
+        for pair in self.kvs {
+            put_length(buffer, 2, pair.len());
+            buffer.put_slice(pair);
+        }
+        if self.more {
+            encode_key(3, WireType::Varint, buffer);
+            encode_varint(1, buffer);
+        }
+        if self.count != 0 {
+            encode_key(4, WireType::Varint, buffer);
+            encode_varint(self.count.cast_unsigned(), buffer);
+        }
+    }
+}
+
+pub(crate) const fn field_bytes(tag: u32, content_bytes: usize) -> usize {
     key_len(tag) + encoded_len_varint(content_bytes as u64) + content_bytes
 }
 
-fn put_length(buffer: &mut BytesMut, tag: u32, content_bytes: usize) {
+pub(crate) fn put_length(buffer: &mut BytesMut, tag: u32, content_bytes: usize) {
     encode_key(tag, WireType::LengthDelimited, buffer);
     encode_varint(content_bytes as u64, buffer);
 }

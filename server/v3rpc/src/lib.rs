@@ -6,11 +6,16 @@
 //! with gRPC codes and etcd's texts, `route` the only table of RPCs.
 
 mod accept;
+mod auth;
 mod authority;
 mod cluster;
 mod connection;
 mod context;
+mod downgrade;
+mod election;
+mod errands;
 mod error;
+mod follow;
 mod frame;
 mod gather;
 mod health;
@@ -18,13 +23,18 @@ mod hpack;
 mod http;
 mod http2;
 mod kv;
+mod leadership;
 mod lease;
+mod lock;
 mod maintenance;
 mod metadata;
 mod metrics;
 mod options;
+mod queue;
+mod range_stream;
 mod route;
 mod server;
+mod session;
 mod snapshot;
 mod stream;
 mod tls;

@@ -38,14 +38,28 @@ pub(crate) enum Unary {
     Hash,
     HashKv,
     Authenticate,
+    AuthEnable,
+    AuthDisable,
+    AuthStatus,
+    MoveLeader,
+    Downgrade,
+    Lock,
+    Unlock,
+    Campaign,
+    Proclaim,
+    Leader,
+    Resign,
     HealthCheck,
+    HealthList,
 }
 
 /// RPCs that answer with a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stream {
+    RangePieces,
     Watch,
     LeaseKeepAlive,
+    Observe,
     HealthWatch,
     Snapshot,
 }
@@ -53,6 +67,11 @@ pub(crate) enum Stream {
 /// The table: service, method, what answers.
 const ROWS: &[(&str, &str, Rpc)] = &[
     ("etcdserverpb.KV", "Range", Rpc::Unary(Unary::Range)),
+    (
+        "etcdserverpb.KV",
+        "RangeStream",
+        Rpc::Stream(Stream::RangePieces),
+    ),
     ("etcdserverpb.KV", "Put", Rpc::Unary(Unary::Put)),
     (
         "etcdserverpb.KV",
@@ -122,11 +141,31 @@ const ROWS: &[(&str, &str, Rpc)] = &[
         "Snapshot",
         Rpc::Stream(Stream::Snapshot),
     ),
-    ("etcdserverpb.Maintenance", "MoveLeader", Rpc::NotYet),
-    ("etcdserverpb.Maintenance", "Downgrade", Rpc::NotYet),
-    ("etcdserverpb.Auth", "AuthEnable", Rpc::NotYet),
-    ("etcdserverpb.Auth", "AuthDisable", Rpc::NotYet),
-    ("etcdserverpb.Auth", "AuthStatus", Rpc::NotYet),
+    (
+        "etcdserverpb.Maintenance",
+        "MoveLeader",
+        Rpc::Unary(Unary::MoveLeader),
+    ),
+    (
+        "etcdserverpb.Maintenance",
+        "Downgrade",
+        Rpc::Unary(Unary::Downgrade),
+    ),
+    (
+        "etcdserverpb.Auth",
+        "AuthEnable",
+        Rpc::Unary(Unary::AuthEnable),
+    ),
+    (
+        "etcdserverpb.Auth",
+        "AuthDisable",
+        Rpc::Unary(Unary::AuthDisable),
+    ),
+    (
+        "etcdserverpb.Auth",
+        "AuthStatus",
+        Rpc::Unary(Unary::AuthStatus),
+    ),
     (
         "etcdserverpb.Auth",
         "Authenticate",
@@ -145,17 +184,34 @@ const ROWS: &[(&str, &str, Rpc)] = &[
     ("etcdserverpb.Auth", "RoleDelete", Rpc::NotYet),
     ("etcdserverpb.Auth", "RoleGrantPermission", Rpc::NotYet),
     ("etcdserverpb.Auth", "RoleRevokePermission", Rpc::NotYet),
-    ("v3lockpb.Lock", "Lock", Rpc::NotYet),
-    ("v3lockpb.Lock", "Unlock", Rpc::NotYet),
-    ("v3electionpb.Election", "Campaign", Rpc::NotYet),
-    ("v3electionpb.Election", "Proclaim", Rpc::NotYet),
-    ("v3electionpb.Election", "Leader", Rpc::NotYet),
-    ("v3electionpb.Election", "Observe", Rpc::NotYet),
-    ("v3electionpb.Election", "Resign", Rpc::NotYet),
+    ("v3lockpb.Lock", "Lock", Rpc::Unary(Unary::Lock)),
+    ("v3lockpb.Lock", "Unlock", Rpc::Unary(Unary::Unlock)),
+    (
+        "v3electionpb.Election",
+        "Campaign",
+        Rpc::Unary(Unary::Campaign),
+    ),
+    (
+        "v3electionpb.Election",
+        "Proclaim",
+        Rpc::Unary(Unary::Proclaim),
+    ),
+    ("v3electionpb.Election", "Leader", Rpc::Unary(Unary::Leader)),
+    (
+        "v3electionpb.Election",
+        "Observe",
+        Rpc::Stream(Stream::Observe),
+    ),
+    ("v3electionpb.Election", "Resign", Rpc::Unary(Unary::Resign)),
     (
         "grpc.health.v1.Health",
         "Check",
         Rpc::Unary(Unary::HealthCheck),
+    ),
+    (
+        "grpc.health.v1.Health",
+        "List",
+        Rpc::Unary(Unary::HealthList),
     ),
     (
         "grpc.health.v1.Health",
@@ -256,8 +312,8 @@ mod tests {
         };
         assert_eq!(text("/etcdserverpb.KV/Range"), "found");
         assert_eq!(
-            text("/etcdserverpb.KV/RangeStream"),
-            "unknown method RangeStream for service etcdserverpb.KV"
+            text("/etcdserverpb.KV/RangeStreams"),
+            "unknown method RangeStreams for service etcdserverpb.KV"
         );
         assert_eq!(text("/no.Such/Thing"), "unknown service no.Such");
         assert_eq!(text("Range"), "malformed method name: \"Range\"");

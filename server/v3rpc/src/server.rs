@@ -126,6 +126,7 @@ impl IoThread {
         let context = Rc::new(IoContext::new(
             self.handle.clone(),
             Arc::clone(&self.options),
+            self.stop.clone(),
         ));
         let mut connections = JoinSet::new();
         let mut acceptors = self.accept();
@@ -152,7 +153,10 @@ impl IoThread {
         if timeout(deadline, ended).await.is_err() {
             tracing::warn!(open = connections.len(), "connections were cut off");
         }
-        connections.abort_all();
+        connections.shutdown().await;
+        if timeout(STOP_GRACE, context.errands.finish()).await.is_err() {
+            tracing::warn!("callers who left a queue may have left their key behind");
+        }
         delivery.abort();
         // Cancelled on purpose.
         let _ = (&mut delivery).await;

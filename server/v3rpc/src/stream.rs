@@ -13,11 +13,13 @@ use kvorum_core::Error;
 
 use crate::{
     context::IoContext,
+    election,
     error::{Code, Status},
     frame::{self, Messages, PREFIX_BYTES, Payload},
     health, lease,
     metadata::Metadata,
     metrics::{ByteMetrics, MethodMetrics},
+    range_stream,
     route::{Route, Stream},
     snapshot,
     unary::refuse,
@@ -85,6 +87,12 @@ impl Outgoing<'_> {
         let content_bytes = payload.remaining().saturating_sub(messages * PREFIX_BYTES);
         self.bytes.sent.increment(content_bytes as u64);
         self.stream.send_data(payload, false)?;
+        Ok(())
+    }
+
+    /// Waits until the caller has taken what was sent before.
+    pub(crate) async fn room(&mut self) -> Result<(), Ending> {
+        wait_for_window(&mut self.stream, 1).await?;
         Ok(())
     }
 
@@ -180,6 +188,8 @@ async fn run(
     match rpc {
         Stream::Watch => watch::watch(cx, messages, out).await,
         Stream::LeaseKeepAlive => lease::keep_alive(&cx.handle, messages, out).await,
+        Stream::RangePieces => range_stream::range_stream(cx, messages, out).await,
+        Stream::Observe => election::observe(&cx.handle, messages, out).await,
         Stream::HealthWatch => health::watch(messages, out).await,
         Stream::Snapshot => snapshot::snapshot(&cx.handle, messages, out).await,
     }

@@ -15,11 +15,12 @@ use kvorum_proto::etcdserverpb::ResponseHeader;
 use tokio::time::Sleep;
 
 use crate::{
-    cluster,
+    auth, cluster,
     context::IoContext,
+    downgrade, election,
     error::{Code, Status},
     frame::{self, Messages, PREFIX_BYTES, Payload},
-    health, kv, lease, maintenance,
+    health, kv, leadership, lease, lock, maintenance,
     route::{Route, Unary},
     stream::{Ended, wait_for_window},
 };
@@ -47,7 +48,10 @@ pub(crate) async fn serve(
             until(metadata.timeout, &mut respond, answer).await
         }
     };
-    warn_if_slow(cx, route, arrived.elapsed());
+    // Whoever waits for a lock or an election waits for others.
+    if !matches!(rpc, Unary::Lock | Unary::Campaign) {
+        warn_if_slow(cx, route, arrived.elapsed());
+    }
     match outcome {
         // The caller is gone; `ended` counts it as canceled.
         None => {}
@@ -87,10 +91,11 @@ async fn answer(
     let message = messages.only().await?;
     route.metrics.received.increment(1);
     cx.bytes.received.increment(message.len() as u64);
-    call(&cx.handle, rpc, message).await
+    call(cx, rpc, message).await
 }
 
-async fn call(handle: &Handle, rpc: Unary, message: Bytes) -> Result<Bytes, Status> {
+async fn call(cx: &IoContext, rpc: Unary, message: Bytes) -> Result<Bytes, Status> {
+    let handle = &cx.handle;
     match rpc {
         Unary::Range => kv::range(handle, message).await,
         Unary::Put => kv::put(handle, message).await,
@@ -107,9 +112,21 @@ async fn call(handle: &Handle, rpc: Unary, message: Bytes) -> Result<Bytes, Stat
         Unary::Defragment => maintenance::defragment(handle, message).await,
         Unary::Hash => maintenance::hash(handle, message).await,
         Unary::HashKv => maintenance::hash_kv(handle, message).await,
-        // There are no users yet, so nobody can have switched authentication on.
-        Unary::Authenticate => Err(Status::auth_not_enabled()),
+        Unary::Authenticate => auth::authenticate(message),
+        Unary::AuthEnable => auth::enable(message),
+        Unary::AuthDisable => auth::disable(handle, message).await,
+        Unary::AuthStatus => auth::status(handle, message).await,
+        Unary::MoveLeader => leadership::move_leader(handle, message),
+        Unary::Downgrade => downgrade::downgrade(handle, message).await,
+        // What waits long is on the heap, so that short calls stay small.
+        Unary::Lock => Box::pin(lock::lock(cx, message)).await,
+        Unary::Unlock => Box::pin(lock::unlock(handle, message)).await,
+        Unary::Campaign => Box::pin(election::campaign(cx, message)).await,
+        Unary::Proclaim => Box::pin(election::proclaim(handle, message)).await,
+        Unary::Leader => Box::pin(election::leader(handle, message)).await,
+        Unary::Resign => Box::pin(election::resign(handle, message)).await,
         Unary::HealthCheck => health::check(message),
+        Unary::HealthList => health::list(message),
     }
 }
 

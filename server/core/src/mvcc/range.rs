@@ -67,6 +67,7 @@ pub struct Reading<'r> {
     header: i64,
     found: Vec<Found>,
     count: i64,
+    counts: bool,
     after: Option<Box<[u8]>>,
     arena: BytesMut,
 }
@@ -105,9 +106,17 @@ impl<'r> Reading<'r> {
             header: newest,
             found: Vec::new(),
             count: 0,
+            counts: true,
             after: None,
             arena: BytesMut::new(),
         }
+    }
+
+    /// Ends the read once the limit is reached: its `count` then tells nothing.
+    #[must_use]
+    pub fn uncounted(mut self) -> Self {
+        self.counts = false;
+        self
     }
 
     /// Rows that are worth collecting: one more than the limit tells `more`; sorts and filters need all.
@@ -160,6 +169,8 @@ impl<'r> Reading<'r> {
                 self.count += 1;
                 if self.found.len() < wanted {
                     self.collect(store, key, index, revision);
+                } else if !self.counts {
+                    break;
                 }
             }
             if visited + 1 == PAGE_KEYS {

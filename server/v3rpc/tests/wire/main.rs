@@ -3,6 +3,8 @@
 mod authority;
 mod client;
 mod endpoints;
+mod queues;
+mod range_stream;
 mod served;
 mod streams;
 mod unary;

@@ -11,7 +11,9 @@ use std::{
 };
 
 use kvorum_member::{Member, MemberOptions};
+use kvorum_proto::{etcdserverpb::RangeRequest, mvccpb::KeyValue};
 use kvorum_v3rpc::{Front, Listener, Options, Scope, server_config};
+use prost::Message;
 
 static DIRECTORIES: AtomicU32 = AtomicU32::new(0);
 
@@ -90,6 +92,24 @@ impl Served {
             member: Some(member),
             directory,
         }
+    }
+
+    /// Keys of an interval, read from the member itself.
+    pub(crate) async fn range(&self, key: &'static str, range_end: &'static str) -> Vec<String> {
+        let member = self.member.as_ref().expect("runs until the drop");
+        let request = RangeRequest {
+            key: key.into(),
+            range_end: range_end.into(),
+            ..Default::default()
+        };
+        let reply = member.handle().expect("a port").range(request).await;
+        let pairs = reply.expect("readable").kvs.into_iter();
+        pairs
+            .map(|pair| {
+                let pair = KeyValue::decode(pair).expect("encoded by the member");
+                String::from_utf8(pair.key.to_vec()).expect("text")
+            })
+            .collect()
     }
 
     /// Stops the listener, not the member.

@@ -121,7 +121,7 @@ async fn refusals_carry_etcds_code_and_text() {
         ))
     );
     let later = client
-        .raw::<PutResponse>("/v3lockpb.Lock/Lock", Bytes::new(), &[])
+        .raw::<PutResponse>("/etcdserverpb.Auth/UserAdd", Bytes::new(), &[])
         .await;
     assert_eq!(later.expect_err("not yet").code, 12);
     let auth = client.raw::<PutResponse>(
