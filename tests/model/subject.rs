@@ -86,7 +86,7 @@ impl Subject {
             Operation::Txn(request) => {
                 let checked = check::txn(request, self.setup.limits.max_txn_ops);
                 if checked.is_ok() && txn::is_read_only(request) {
-                    let reply = txn::read_txn(&self.store, request).map_err(refusal);
+                    let (reply, _) = txn::read_txn(&self.store, request).map_err(refusal);
                     return (reply.map(Answer::Txn), None);
                 }
                 checked.map(|()| Op::Txn(request.clone()))

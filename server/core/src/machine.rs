@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::lease::Lessor;
 use crate::mvcc::flush::read_meta_number;
 use crate::mvcc::store::{META_FINISHED_COMPACT, META_SCHEDULED_COMPACT};
-use crate::mvcc::{Event, ReadError, Store, Writing};
+use crate::mvcc::{Event, OpCounts, ReadError, Store, Writing};
 use crate::reply::Reply;
 use crate::types::{LeaseId, MemberId, RequestId};
 
@@ -43,6 +43,8 @@ pub struct Applied {
     pub events: Vec<Event>,
     /// Set by a compaction: watchers that need older history end, and the store thread has work.
     pub compacted: Option<i64>,
+    /// What it came to.
+    pub ops: OpCounts,
 }
 
 /// Where a command stands in the log.
@@ -69,6 +71,7 @@ pub struct Machine {
 struct Effect {
     events: Vec<Event>,
     compacted: Option<i64>,
+    ops: OpCounts,
 }
 
 impl Machine {
@@ -152,6 +155,7 @@ impl Machine {
             result,
             events: effect.events,
             compacted: effect.compacted,
+            ops: effect.ops,
         })
     }
 
@@ -250,6 +254,7 @@ impl Machine {
     ) -> Result<Reply, ReadError> {
         let mut writing = Writing::new(store, &mut self.lessor);
         let reply = run(&mut writing);
+        effect.ops = writing.ops();
         effect.events = writing.end();
         reply
     }

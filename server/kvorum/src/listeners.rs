@@ -61,7 +61,7 @@ pub(crate) fn bind(settings: &Settings) -> Result<Listeners, BindError> {
         urls.metrics.push(ListenUrl { address, ..*url }.to_string());
         let plain = url.scheme == Scheme::Http;
         let tls = if plain { None } else { tls };
-        front.push(listener(socket, tls, plain, Scope::Http));
+        front.push(listener(socket, tls, plain, Scope::Metrics));
     }
     let mut console = None;
     if let Some(url) = settings.listen.console {

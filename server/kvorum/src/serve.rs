@@ -2,12 +2,11 @@
 
 use std::io;
 use std::net::TcpListener;
-use std::sync::Arc;
 use std::time::Duration;
 
 use kvorum_admin::AdminOptions;
 use kvorum_member::{Member, MemberOptions, StartError};
-use kvorum_v3rpc::{Front, Options, keep_up, metrics_recorder};
+use kvorum_v3rpc::{Front, Options};
 use sd_notify::NotifyState;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -36,8 +35,6 @@ pub(crate) fn run(settings: Settings) -> Exit {
 
 fn serve(settings: Settings) -> Result<Exit, Ended> {
     let runtime = runtime().map_err(|error| refuses("a runtime", &error))?;
-    let (recorder, metrics) = metrics_recorder().map_err(|error| refuses("metrics", &error))?;
-    metrics::set_global_recorder(recorder).map_err(|error| refuses("metrics", &error))?;
     let listeners = listeners::bind(&settings).map_err(|failed| {
         let (key, address) = (failed.key, failed.address);
         error!(key, %address, error = %failed.error, "cannot bind an address: free it or name another with --{key}");
@@ -46,21 +43,20 @@ fn serve(settings: Settings) -> Result<Exit, Ended> {
     let urls = listeners.urls.clone();
     let member = start_member(&settings, &urls)?;
     let Listeners { front, console, .. } = listeners;
-    let mut options = Options::new(Arc::new({
-        let metrics = metrics.clone();
-        move || metrics.render()
-    }));
-    options.connections_max =
-        process::connections_max().map_err(|error| refuses("more files", &error))?;
-    options.max_request_bytes = settings.limits.max_request_bytes;
-    options.max_concurrent_streams = settings.limits.max_concurrent_streams;
-    options.election_timeout = settings.timing.election_timeout;
+    let options = Options {
+        connections_max: process::connections_max()
+            .map_err(|error| refuses("more files", &error))?,
+        max_request_bytes: settings.limits.max_request_bytes,
+        max_concurrent_streams: settings.limits.max_concurrent_streams,
+        election_timeout: settings.timing.election_timeout,
+        extensive_metrics: settings.extensive_metrics,
+        ..Options::default()
+    };
     let handles: Result<Vec<_>, _> = (0..settings.io_threads).map(|_| member.handle()).collect();
     let handles = handles.map_err(|error| refuses("an I/O thread", &error))?;
     let front =
         Front::start(front, handles, options).map_err(|error| refuses("a thread", &error))?;
     runtime.block_on(async {
-        tokio::spawn(keep_up(metrics));
         let signals = Signals::register().map_err(|error| refuses("signal handlers", &error))?;
         let console = Console::start(console, &member, &settings)?;
         let running = Running {

@@ -127,7 +127,12 @@ impl CoreThread {
             Ask::KeepAlive(id, lease) => {
                 let lessor = self.machine.lessor_mut();
                 match self.leases.keep_alive(lessor, id, lease, now_ms) {
-                    Some(Ok(answer)) => self.driver.answer(id, answer),
+                    Some(Ok(answer)) => {
+                        if matches!(answer, Answer::Renewed(1..)) {
+                            self.shared.meters.leases.renewed.inc();
+                        }
+                        self.driver.answer(id, answer);
+                    }
                     Some(Err(command)) => self.commands.push(command),
                     None => {}
                 }
@@ -220,10 +225,7 @@ impl CoreThread {
         let commands = std::mem::take(&mut self.commands);
         let ids: Vec<RequestId> = commands.iter().map(|c| RequestId(c.request_id)).collect();
         if let Err(refused) = self.node.propose(commands) {
-            self.shared
-                .meters
-                .proposals_failed
-                .increment(ids.len() as u64);
+            self.shared.meters.proposals_failed.inc_by(ids.len() as u64);
             for id in ids {
                 self.driver.answer(id, Answer::Refused(refused));
             }
@@ -236,7 +238,7 @@ impl CoreThread {
         p.term.store(leadership.term.0, Ordering::SeqCst);
         if before != leadership.leader && leadership.leader != 0 {
             p.leader_changes.fetch_add(1, Ordering::Relaxed);
-            metrics::counter!("etcd_server_leader_changes_seen_total").increment(1);
+            self.shared.meters.leader_changes.inc();
             tracing::info!(
                 leader = format!("{:x}", leadership.leader),
                 term = leadership.term.0,

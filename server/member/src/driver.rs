@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kvorum_core::backend::SideChange;
 use kvorum_core::log::{Entry, EntryKind};
 use kvorum_core::node::Node;
+use kvorum_core::reply::Reply;
 use kvorum_core::watch::EventBatch;
 use kvorum_core::{Applied, Context, Index, Machine, RequestId, Term};
 use kvorum_proto::kvorumpb::{Command, EntryBatch, command::Op};
 use prost::Message;
 
-use crate::meters::Counts;
 use crate::port::{Answer, port_of};
 use crate::shared::{Shared, View};
 
@@ -30,7 +30,8 @@ pub(crate) struct Driver {
     shared: Arc<Shared>,
     answers: BTreeMap<usize, Vec<(RequestId, Answer)>>,
     batch: EventBatch,
-    counts: Counts,
+    /// Puts, deletes and transactions of this pass.
+    writes: u64,
     view_changed: bool,
     compacted: Option<i64>,
 }
@@ -41,7 +42,7 @@ impl Driver {
             shared,
             answers: BTreeMap::new(),
             batch: EventBatch::default(),
-            counts: Counts::default(),
+            writes: 0,
             view_changed: true,
             compacted: None,
         }
@@ -88,7 +89,7 @@ impl Driver {
         }
         self.shared
             .meters
-            .applied(std::mem::take(&mut self.counts), begin.elapsed());
+            .passed(std::mem::take(&mut self.writes), begin.elapsed());
         Ok(())
     }
 
@@ -116,13 +117,15 @@ impl Driver {
         let shared = self.shared.clone();
         for chunk in batch.commands.chunks(COMMANDS_PER_LOCK) {
             let mut store = shared.store.write();
+            let mut begin = Instant::now();
             for command in chunk {
                 let before = store.current();
                 let mut applied = machine
                     .apply(&mut store, context, command)
                     .map_err(|e| e.to_string())?;
+                let end = Instant::now();
                 after(command, &applied);
-                self.count(command, &applied);
+                self.count(command, &applied, end - std::mem::replace(&mut begin, end));
                 self.collect(&mut applied, before, entry.term);
                 self.compacted = applied.compacted.or(self.compacted);
                 self.answer(applied.request_id, Answer::Applied(applied.result));
@@ -135,16 +138,27 @@ impl Driver {
         Ok(())
     }
 
-    fn count(&mut self, command: &Command, applied: &Applied) {
-        let ok = u64::from(applied.result.is_ok());
-        match command.op {
-            Some(Op::Put(_)) => self.counts.puts += ok,
-            Some(Op::DeleteRange(_)) => self.counts.deletes += ok,
-            Some(Op::Txn(_)) => self.counts.txns += ok,
-            Some(Op::Alarm(_) | Op::Publish(_) | Op::ClusterVersion(_)) => self.view_changed = true,
+    fn count(&mut self, command: &Command, applied: &Applied, took: Duration) {
+        let Some(op) = &command.op else { return };
+        let meters = &self.shared.meters;
+        meters.apply.record(op, applied.result.is_ok(), took);
+        meters.ops.add(&applied.ops);
+        let leases = &meters.leases;
+        match (op, &applied.result) {
+            (Op::Put(_) | Op::DeleteRange(_) | Op::Txn(_), Ok(_)) => self.writes += 1,
+            (Op::Alarm(_) | Op::Publish(_) | Op::ClusterVersion(_), _) => self.view_changed = true,
+            (_, Ok(Reply::LeaseGrant(granted))) => {
+                leases.granted.inc();
+                leases.ttl.observe(granted.ttl as f64);
+            }
+            (_, Ok(Reply::LeaseRevoke(_))) => {
+                leases.revoked.inc();
+                if matches!(op, Op::LeaseExpire(_)) {
+                    leases.expired.inc();
+                }
+            }
             _ => {}
         }
-        self.counts.events += applied.events.len() as u64;
     }
 
     fn collect(&mut self, applied: &mut Applied, before: i64, term: u64) {

@@ -71,6 +71,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
 impl Handle {
     pub(crate) fn new(shared: Arc<Shared>, port: Arc<Port>) -> Self {
         let watching = Arc::new(Watching::new(&shared));
+        shared.hubs.write().push(watching.clone());
         Self {
             shared,
             port,

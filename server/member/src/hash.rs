@@ -1,5 +1,7 @@
 //! Hashes of the store.
 
+use std::time::Instant;
+
 use kvorum_core::Error;
 use kvorum_core::backend::BackendError;
 use kvorum_core::mvcc::hash::KvHasher;
@@ -20,6 +22,16 @@ impl Handle {
     /// # Errors
     /// The revision is compacted or in the future.
     pub async fn hash_kv(&self, revision: i64) -> Result<HashKv, Error> {
+        let begin = Instant::now();
+        let hashed = self.hash_at(revision).await;
+        let meters = &self.shared.meters;
+        meters
+            .hash_rev_seconds
+            .observe(begin.elapsed().as_secs_f64());
+        hashed
+    }
+
+    async fn hash_at(&self, revision: i64) -> Result<HashKv, Error> {
         loop {
             let (current, compact, at, any_key) = {
                 let store = self.shared.store.read();
@@ -96,7 +108,11 @@ impl Handle {
     /// # Errors
     /// As `hash_kv`.
     pub async fn hash(&self) -> Result<u32, Error> {
-        Ok(self.hash_kv(0).await?.hash)
+        let begin = Instant::now();
+        let hashed = self.hash_at(0).await;
+        let meters = &self.shared.meters;
+        meters.hash_seconds.observe(begin.elapsed().as_secs_f64());
+        Ok(hashed?.hash)
     }
 
     /// Succeeds at once: freed pages are reused, and no pause is ever needed to give space back.
@@ -108,6 +124,8 @@ impl Handle {
         if self.shared.is_stopping() {
             Err(Error::Stopped)
         } else {
+            // There is nothing to do, and that is done at once.
+            self.shared.meters.disk.defrag.observe(0.0);
             Ok(())
         }
     }

@@ -8,9 +8,12 @@
 //!
 //! Reads never visit the core thread: they share the store's lock, a page at a time.
 
+mod apply_meter;
 mod clock;
 mod core_thread;
 mod driver;
+pub mod families;
+mod gauges;
 mod handle;
 mod hash;
 mod history;

@@ -36,7 +36,7 @@ impl LogWriter {
         let begin = Instant::now();
         let stats = self.log.append(groups)?;
         self.writes += 1;
-        shared.meters.wal_synced(begin.elapsed(), stats.bytes);
+        shared.meters.wal_synced(begin.elapsed(), &stats);
         Ok(())
     }
 

@@ -66,6 +66,18 @@ pub(crate) struct Port {
     pub(crate) carrier: Notify,
     /// Watchers on this thread: without any, events are not sent here.
     pub(crate) watchers: AtomicUsize,
+    /// Proposals of this thread that wait for their answer.
+    pub(crate) proposals: AtomicUsize,
+}
+
+/// One proposal that waits for its answer.
+#[derive(Debug)]
+pub(crate) struct Pending<'a>(&'a AtomicUsize);
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Bits of a request id: who made it (a random number per start), which port, which request.
@@ -99,7 +111,14 @@ impl Port {
             waiters: Mutex::default(),
             carrier: Notify::new(),
             watchers: AtomicUsize::new(0),
+            proposals: AtomicUsize::new(0),
         }
+    }
+
+    /// Counts a proposal until the guard is dropped.
+    pub(crate) fn pending(&self) -> Pending<'_> {
+        self.proposals.fetch_add(1, Ordering::Relaxed);
+        Pending(&self.proposals)
     }
 
     fn next_id(&self) -> RequestId {

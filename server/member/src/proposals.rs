@@ -230,15 +230,17 @@ impl Handle {
         if command.encoded_len() > self.shared.options.max_request_bytes {
             return Err(Error::RequestTooLarge);
         }
-        match self
+        let pending = self.port.pending();
+        let answer = self
             .ask(|id| {
                 Ask::Propose(Command {
                     request_id: id.0,
                     ..command
                 })
             })
-            .await?
-        {
+            .await;
+        drop(pending);
+        match answer.inspect_err(|_| self.shared.meters.proposals_failed.inc())? {
             Answer::Applied(result) => result,
             Answer::Refused(e) => Err(e),
             _ => Err(Error::Stopped),

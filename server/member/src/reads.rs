@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use kvorum_core::Error;
 use kvorum_core::backend::Records;
@@ -11,6 +12,9 @@ use kvorum_proto::etcdserverpb as pb;
 
 use crate::handle::Handle;
 use crate::port::{Answer, Ask};
+
+/// A read that waits longer for its turn is counted as slow. (etcd asks again after this long)
+const SLOW_READ_INDEX: Duration = Duration::from_millis(500);
 
 impl Handle {
     /// Waits until everything acknowledged before this call is visible here.
@@ -22,11 +26,18 @@ impl Handle {
         if self.shared.published.reads_freely.load(Ordering::SeqCst) && !self.shared.is_stopping() {
             return Ok(());
         }
-        match self.ask(Ask::ReadIndex).await? {
-            Answer::Readable => Ok(()),
-            Answer::Refused(e) => Err(e),
-            _ => Err(Error::Stopped),
+        let meters = &self.shared.meters;
+        let begin = Instant::now();
+        let answer = self.ask(Ask::ReadIndex).await;
+        if begin.elapsed() > SLOW_READ_INDEX {
+            meters.slow_read_indexes.inc();
         }
+        let result = match answer {
+            Ok(Answer::Readable) => Ok(()),
+            Ok(Answer::Refused(e)) | Err(e) => Err(e),
+            Ok(_) => Err(Error::Stopped),
+        };
+        result.inspect_err(|_| meters.read_indexes_failed.inc())
     }
 
     /// A range, linearizable unless it says `serializable`.
@@ -38,11 +49,19 @@ impl Handle {
         if !request.serializable {
             self.read_barrier().await?;
         }
-        self.shared.meters.ranged();
+        let begin = Instant::now();
+        let result = self.read_range(&request).await;
+        let took = begin.elapsed();
+        self.shared.meters.ranged(took, result.is_ok());
+        self.shared.meters.apply.look_at(took);
+        result
+    }
+
+    async fn read_range(&self, request: &pb::RangeRequest) -> Result<RangeReply, Error> {
         let records: Arc<dyn Records> = self.shared.state.clone();
         let mut reading = {
             let store = self.shared.store.read();
-            let mut reading = Reading::new(&store, &request)?;
+            let mut reading = Reading::new(&store, request)?;
             if !reading.page(&store)? {
                 drop(store);
                 return self.finish(reading, &records);
@@ -79,9 +98,13 @@ impl Handle {
         if !txn::is_serializable(&request) {
             self.read_barrier().await?;
         }
-        self.shared.meters.ranged();
+        let begin = Instant::now();
         let result = txn::read_txn(&self.shared.store.read(), &request);
-        self.read_result(result)
+        let meters = &self.shared.meters;
+        meters.apply.look_at(begin.elapsed());
+        let (response, ops) = self.read_result(result)?;
+        meters.read_txn(&ops);
+        Ok(response)
     }
 
     pub(crate) fn read_result<T>(&self, result: Result<T, ReadError>) -> Result<T, Error> {

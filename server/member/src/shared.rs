@@ -11,6 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Semaphore, watch};
 
 use crate::clock::Clock;
+use crate::gauges::Gauges;
 use crate::identity::MemberIdentity;
 use crate::inbox::Inbox;
 use crate::log_thread::LogWriter;
@@ -18,6 +19,7 @@ use crate::meters::Meters;
 use crate::options::MemberOptions;
 use crate::port::{Ask, Port};
 use crate::stats::Sampler;
+use crate::watch::Watching;
 
 /// What wakes the core thread.
 #[derive(Debug)]
@@ -79,7 +81,10 @@ pub(crate) struct Shared {
     pub(crate) published: Published,
     pub(crate) view: RwLock<Arc<View>>,
     pub(crate) ports: RwLock<Vec<Arc<Port>>>,
+    /// The watchers of each I/O thread.
+    pub(crate) hubs: RwLock<Vec<Arc<Watching>>>,
     pub(crate) meters: Meters,
+    pub(crate) gauges: Mutex<Gauges>,
     pub(crate) sampler: Mutex<Sampler>,
     pub(crate) store_thread: Inbox<()>,
     pub(crate) stopping: AtomicBool,

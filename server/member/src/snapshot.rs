@@ -169,6 +169,7 @@ type Sender = mpsc::Sender<Result<SnapshotChunk, SnapshotError>>;
 fn run(shared: Arc<Shared>, sender: &Sender, permit: OwnedSemaphorePermit) {
     let begin = Instant::now();
     let made = spool(&shared, sender);
+    let seconds = shared.meters.disk.snapshot.clone();
     // From here on nothing of the member is needed, however long the client takes.
     drop(shared);
     let sent = made.and_then(|spooled| match spooled {
@@ -176,7 +177,10 @@ fn run(shared: Arc<Shared>, sender: &Sender, permit: OwnedSemaphorePermit) {
         None => Ok(None),
     });
     match sent {
-        Ok(Some(bytes)) => told(bytes, begin.elapsed()),
+        Ok(Some(bytes)) => {
+            seconds.observe(begin.elapsed().as_secs_f64());
+            told(bytes, begin.elapsed());
+        }
         Ok(None) => tracing::info!("a client gave up its snapshot"),
         Err(error) => {
             tracing::warn!(%error, "a snapshot could not be sent");

@@ -20,6 +20,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::clock::Clock;
 use crate::core_thread::CoreThread;
 use crate::driver::META_CONF_STATE;
+use crate::gauges::Gauges;
 use crate::handle::Handle;
 use crate::identity::{MemberIdentity, cluster_id, member_id};
 use crate::inbox::Inbox;
@@ -112,6 +113,8 @@ impl Member {
             .applied
             .store(opened.restored.applied.0, Ordering::SeqCst);
         let recycler = opened.log.recycler();
+        let meters = Meters::new();
+        let gauges = Gauges::new(&meters.registry, opened.identity.member_id);
         let shared = Arc::new(Shared {
             options,
             identity: opened.identity,
@@ -125,7 +128,9 @@ impl Member {
             published,
             view: RwLock::new(Arc::new(View::default())),
             ports: RwLock::default(),
-            meters: Meters::new(),
+            hubs: RwLock::default(),
+            meters,
+            gauges: Mutex::new(gauges),
             sampler: Mutex::new(Sampler::default()),
             store_thread: Inbox::default(),
             stopping: AtomicBool::new(false),

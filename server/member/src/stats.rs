@@ -3,8 +3,6 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use metrics::gauge;
-
 use crate::shared::Shared;
 
 /// Buckets per doubling, as a power of two.
@@ -123,10 +121,10 @@ impl Sampler {
 pub(crate) fn sample(shared: &Shared) {
     let m = &shared.meters;
     let (puts, gets) = (
-        m.puts.load(Ordering::Relaxed),
-        m.gets.load(Ordering::Relaxed),
+        m.writes.load(Ordering::Relaxed),
+        m.reads.load(Ordering::Relaxed),
     );
-    let (sync, apply) = (m.sync.take(), m.apply.take());
+    let (sync, apply) = (m.sync.take(), m.pass.take());
     let uptime_s = shared.clock.now_ms() / 1000;
     let mut sampler = shared.sampler.lock();
     let stats = Stats {
@@ -141,36 +139,6 @@ pub(crate) fn sample(shared: &Shared) {
         sampler.seconds.pop_front();
     }
     sampler.seconds.push_back(stats);
-    drop(sampler);
-    set_gauges(shared);
-}
-
-fn set_gauges(shared: &Shared) {
-    let p = &shared.published;
-    let store = shared.store.read();
-    let (total, in_use) = (store.size().total(), store.size().in_use());
-    let (keys, revision, compacted) = (store.keys(), store.current(), store.compacted());
-    drop(store);
-    let own = shared.identity.member_id.0;
-    let leader = p.leader.load(Ordering::Relaxed);
-    let watchers: usize = shared
-        .ports
-        .read()
-        .iter()
-        .map(|p| p.watchers.load(Ordering::Relaxed))
-        .sum();
-    gauge!("etcd_mvcc_db_total_size_in_bytes").set(total as f64);
-    gauge!("etcd_mvcc_db_total_size_in_use_in_bytes").set(in_use as f64);
-    gauge!("etcd_server_quota_backend_bytes").set(shared.options.quota_told() as f64);
-    gauge!("etcd_debugging_mvcc_keys_total").set(keys as f64);
-    gauge!("etcd_debugging_mvcc_current_revision").set(revision as f64);
-    gauge!("etcd_debugging_mvcc_compact_revision").set(compacted as f64);
-    gauge!("etcd_debugging_mvcc_watcher_total").set(watchers as f64);
-    gauge!("etcd_server_has_leader").set(f64::from(u8::from(leader != 0)));
-    gauge!("etcd_server_is_leader").set(f64::from(u8::from(leader == own)));
-    gauge!("etcd_server_proposals_committed_total").set(p.committed.load(Ordering::Relaxed) as f64);
-    gauge!("etcd_server_proposals_applied_total").set(p.applied.load(Ordering::Relaxed) as f64);
-    gauge!("etcd_server_proposals_pending").set(p.pending.load(Ordering::Relaxed) as f64);
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kvorum_core::backend::Record;
 use kvorum_core::mvcc::{CompactCursor, FlushPlan};
@@ -31,7 +31,7 @@ pub(crate) struct StoreThread {
     shared: Arc<Shared>,
     recycler: Recycler,
     flushed: Index,
-    compacting: Option<CompactCursor>,
+    compacting: Option<(CompactCursor, Instant)>,
     /// A compaction whose decision is flushed and that waits for the one under way.
     decided: Option<i64>,
     /// There was no room for the last flush.
@@ -137,8 +137,8 @@ impl StoreThread {
             after: plan.after,
             page: VecDeque::new(),
         };
-        self.shared.state.flush(pages, &plan.mark)?;
-        self.shared.meters.flushed(begin.elapsed());
+        let stats = self.shared.state.flush(pages, &plan.mark)?;
+        self.shared.meters.flushed(begin.elapsed(), &stats);
         while self.shared.store.write().flushed(plan.to) {}
         self.flushed = plan.mark.applied;
         self.shared.flushed.send_replace(self.flushed.0);
@@ -150,23 +150,34 @@ impl StoreThread {
     /// One slice of a compaction. It begins after a flush that holds its decision and every record it may remove.
     fn compact(&mut self) -> Result<(), StorageError> {
         if self.compacting.is_none() {
-            self.compacting = self.decided.take().map(CompactCursor::new);
+            self.compacting = self
+                .decided
+                .take()
+                .map(|at| (CompactCursor::new(at), Instant::now()));
         }
-        let Some(cursor) = self.compacting.as_mut() else {
+        let Some((cursor, _)) = self.compacting.as_mut() else {
             return Ok(());
         };
+        let meter = &self.shared.meters.compaction;
         let mut removed = Vec::new();
+        let begin = Instant::now();
         let more = self
             .shared
             .store
             .write()
             .compact_slice(cursor, COMPACT_KEYS, &mut removed);
+        meter.index_pause.observe(milliseconds(begin));
+        let begin = Instant::now();
         let freed = self.remove(&removed)?;
+        meter.db_pause.observe(milliseconds(begin));
+        meter.keys.inc_by(freed.len() as u64);
         let mut store = self.shared.store.write();
         store.freed(freed.into_iter());
-        if !more && let Some(done) = self.compacting.take() {
+        if !more && let Some((done, begun)) = self.compacting.take() {
             store.finish_compaction(done.at);
             drop(store);
+            meter.total.observe(milliseconds(begun));
+            meter.last.set(now_s());
             self.shared.compacted.send_replace(done.at);
             tracing::info!(compact_revision = done.at, "finished scheduled compaction");
         }
@@ -179,6 +190,16 @@ impl StoreThread {
         }
         self.shared.state.remove(revisions)
     }
+}
+
+fn milliseconds(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1000.0
+}
+
+/// Seconds since 1970.
+fn now_s() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX))
 }
 
 /// The records of a flush, read a page at a time, so that no writer waits for a whole flush.

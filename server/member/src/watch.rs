@@ -88,6 +88,11 @@ impl Watching {
         Ok(more)
     }
 
+    /// Shows the hub to whoever wants to count something.
+    pub(crate) fn look(&self, look: impl FnOnce(&Hub)) {
+        look(&self.streams.lock().hub);
+    }
+
     pub(crate) fn tick_progress(&self) {
         let mut streams = self.streams.lock();
         streams.hub.tick_progress();
@@ -162,6 +167,9 @@ impl WatchStream {
     pub fn try_next(&mut self) -> Option<Frame> {
         let mut streams = self.handle.watching.streams.lock();
         let frame = streams.hub.take(self.id);
+        if let Some(frame) = &frame {
+            self.handle.shared.meters.events.inc_by(frame.events as u64);
+        }
         if streams.hub.has_unsynced() {
             // There is room again for those who wait for it.
             self.handle.port.carrier.notify_one();

@@ -25,6 +25,7 @@ mod tests;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use kvorum_core::log::{Append, Entry, HardState};
 
@@ -92,6 +93,10 @@ pub struct AppendStats {
     pub frames: u32,
     /// Segments begun.
     pub rolled: u32,
+    /// Time spent on encoding.
+    pub encoding: Duration,
+    /// Time spent until what was encoded was durable.
+    pub syncing: Duration,
 }
 
 /// The log of one member. Owned by one thread.
@@ -459,6 +464,7 @@ impl Log {
             self.roll(disk_len)?;
             stats.rolled += 1;
         }
+        let begin = Instant::now();
         let mut frame = FrameWriter::new(&mut self.buffer);
         if rolled || self.active.end == BLOCK as u64 {
             frame.hard_state(&self.hard_state);
@@ -469,7 +475,10 @@ impl Log {
         groups.iter().for_each(|group| frame.group(group));
         let sequence = self.sequence + 1;
         let crc = frame.seal(self.active.id, sequence, self.previous_crc, self.tail);
+        let encoded = Instant::now();
         let written = self.active.write(self.buffer.as_slice());
+        stats.encoding += encoded - begin;
+        stats.syncing += encoded.elapsed();
         stats.bytes += self.buffer.len() as u64;
         stats.frames += 1;
         self.buffer.clear();

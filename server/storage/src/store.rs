@@ -19,6 +19,7 @@ use std::fmt::Display;
 use std::ops::Bound;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kvorum_core::backend::{BackendError, FlushMark, Record, Records, Restored, SideChange};
@@ -76,6 +77,10 @@ pub struct FlushStats {
     pub records: u64,
     /// Bytes of keys and values appended, without the tree around them.
     pub bytes: u64,
+    /// Time spent on changing the tree.
+    pub changing: Duration,
+    /// Time spent on making the change durable.
+    pub committing: Duration,
 }
 
 /// The store. Reads take a shared reference and never wait for the writer; writes must come from one thread.
@@ -131,11 +136,15 @@ impl StateStore {
         mark: &FlushMark,
     ) -> Result<FlushStats, StorageError> {
         let _inside = Inside::enter();
+        let begin = Instant::now();
         let txn = self.begin_write(Durability::Immediate)?;
-        let stats = self.append_records(&txn, records)?;
+        let mut stats = self.append_records(&txn, records)?;
         self.change_sides(&txn, &mark.side)?;
         self.move_marks(&txn, mark)?;
+        let changed = Instant::now();
         txn.commit().map_err(|e| self.failed("commit", e.into()))?;
+        stats.changing = changed - begin;
+        stats.committing = changed.elapsed();
         Ok(stats)
     }
 

@@ -74,7 +74,7 @@ where
     if read_ahead == HTTP2_PREFACE {
         return http2::serve(cx, scope, socket, read_ahead, stop).await;
     }
-    http1(cx, socket, read_ahead, stop)
+    http1(cx, scope, socket, read_ahead, stop)
         .await
         .map_err(io::Error::other)
 }
@@ -94,6 +94,7 @@ async fn read_preface(socket: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes
 /// Only the HTTP endpoints speak HTTP/1.
 async fn http1<S>(
     cx: Rc<IoContext>,
+    scope: Scope,
     socket: S,
     read_ahead: Bytes,
     mut stop: Stop,
@@ -105,7 +106,7 @@ where
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let cx = Rc::clone(&cx);
         async move {
-            let response = cx.endpoints.respond(request.method(), request.uri()).await;
+            let response = cx.endpoints.respond(scope, &request).await;
             Ok::<_, Infallible>(response.map(Full::new))
         }
     });

@@ -12,7 +12,7 @@ use crate::{
     error::Status,
     http::HttpEndpoints,
     metadata::Metadata,
-    metrics::{ByteMetrics, ClientVersions},
+    metrics::{ByteMetrics, ClientVersions, EdgeMetrics},
     options::Options,
     route::Routes,
 };
@@ -27,23 +27,30 @@ pub(crate) struct IoContext {
     pub(crate) errands: Errands,
     /// For what must end when the listener stops.
     pub(crate) stop: Stop,
+    pub(crate) metrics: Arc<EdgeMetrics>,
     versions: ClientVersions,
     /// A cluster version, once decided, stays decided.
     capable: Cell<bool>,
 }
 
 impl IoContext {
-    pub(crate) fn new(handle: Handle, options: Arc<Options>, stop: Stop) -> Self {
-        let endpoints = HttpEndpoints::new(handle.clone(), Arc::clone(&options.render_metrics));
+    pub(crate) fn new(
+        handle: Handle,
+        options: Arc<Options>,
+        metrics: &Arc<EdgeMetrics>,
+        stop: Stop,
+    ) -> Self {
+        let endpoints = HttpEndpoints::new(handle.clone(), Arc::clone(metrics));
         Self {
             handle,
             options,
-            routes: Routes::new(),
-            bytes: ByteMetrics::new(),
+            routes: Routes::new(metrics),
+            bytes: ByteMetrics::new(metrics),
             endpoints,
             errands: Errands::default(),
             stop,
-            versions: ClientVersions::default(),
+            metrics: Arc::clone(metrics),
+            versions: ClientVersions::new(metrics),
             capable: Cell::new(false),
         }
     }

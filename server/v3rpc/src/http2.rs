@@ -232,9 +232,9 @@ async fn dispatch(
     request: Request<RecvStream>,
     mut respond: SendResponse<Payload>,
 ) {
-    if scope == Scope::Http || !is_grpc(&request) {
+    if scope != Scope::Client || !is_grpc(&request) {
         let _in_flight = InFlight::new(unary_calls);
-        return Box::pin(plain_http(&cx, request, respond)).await;
+        return Box::pin(plain_http(&cx, scope, request, respond)).await;
     }
     let route = match cx.routes.find(request.uri().path()) {
         Ok(route) => Rc::clone(route),
@@ -268,14 +268,16 @@ fn is_grpc(request: &Request<RecvStream>) -> bool {
 
 async fn plain_http(
     cx: &IoContext,
+    scope: Scope,
     request: Request<RecvStream>,
     mut respond: SendResponse<Payload>,
 ) {
-    let (head, body) = cx
-        .endpoints
-        .respond(request.method(), request.uri())
-        .await
-        .into_parts();
+    let (head, body) = cx.endpoints.respond(scope, &request).await.into_parts();
+    let body = if request.method() == http::Method::HEAD {
+        Bytes::new()
+    } else {
+        body
+    };
     // The caller may be gone; then nobody misses the answer.
     if let Ok(mut stream) = respond.send_response(http::Response::from_parts(head, ()), false) {
         let _ = stream.send_data(Payload::One(body), true);

@@ -30,6 +30,7 @@ mod maintenance;
 mod metadata;
 mod metrics;
 mod options;
+mod process;
 mod queue;
 mod range_stream;
 mod route;
@@ -44,8 +45,6 @@ mod watch;
 
 pub use crate::{
     error::{Code, Status},
-    http::HttpEndpoints,
-    metrics::{keep_up, metrics_recorder},
     options::{Listener, Options, Scope},
     server::Front,
     tls::{TlsError, server_config},

@@ -1,6 +1,6 @@
 //! What the client listener is told when it starts.
 
-use std::{fmt, net::TcpListener, sync::Arc, time::Duration};
+use std::{net::TcpListener, sync::Arc, time::Duration};
 
 use rustls::ServerConfig;
 
@@ -8,7 +8,7 @@ use rustls::ServerConfig;
 const MESSAGE_OVERHEAD_BYTES: usize = 512 * 1024;
 
 /// Limits and behaviour, the same on every listener.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Largest encoded request (`--max-request-bytes`).
     pub max_request_bytes: usize,
@@ -30,13 +30,13 @@ pub struct Options {
     pub keepalive_interval: Duration,
     /// HTTP/2 pings of the server: how long the answer may take.
     pub keepalive_timeout: Duration,
-    /// Renders `/metrics` as Prometheus text.
-    pub render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Measure how long calls take, too (`--metrics=extensive`).
+    pub extensive_metrics: bool,
 }
 
-impl Options {
-    /// etcd's defaults, with the given text for `/metrics`.
-    pub fn new(render_metrics: Arc<dyn Fn() -> String + Send + Sync>) -> Self {
+impl Default for Options {
+    /// etcd's defaults.
+    fn default() -> Self {
         Self {
             max_request_bytes: 1_572_864,
             max_concurrent_streams: u32::MAX,
@@ -48,24 +48,17 @@ impl Options {
             slow_request: Duration::from_millis(300),
             keepalive_interval: Duration::from_secs(2 * 60 * 60),
             keepalive_timeout: Duration::from_secs(20),
-            render_metrics,
+            extensive_metrics: false,
         }
     }
+}
 
+impl Options {
     /// Largest gRPC message that is read, and the size from which watch responses are split.
     #[must_use]
     pub const fn message_bytes_max(&self) -> usize {
         self.max_request_bytes
             .saturating_add(MESSAGE_OVERHEAD_BYTES)
-    }
-}
-
-impl fmt::Debug for Options {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Options")
-            .field("max_request_bytes", &self.max_request_bytes)
-            .field("max_concurrent_streams", &self.max_concurrent_streams)
-            .finish_non_exhaustive()
     }
 }
 
@@ -87,6 +80,8 @@ pub struct Listener {
 pub enum Scope {
     /// gRPC and the HTTP endpoints.
     Client,
-    /// The HTTP endpoints only (`--listen-metrics-urls`, `--listen-client-http-urls`).
+    /// The HTTP endpoints only (`--listen-client-http-urls`).
     Http,
+    /// Metrics and health only (`--listen-metrics-urls`).
+    Metrics,
 }

@@ -6,7 +6,10 @@ use std::{collections::HashMap, rc::Rc};
 
 use kvorum_proto::METHODS;
 
-use crate::{error::Status, metrics::MethodMetrics};
+use crate::{
+    error::Status,
+    metrics::{EdgeMetrics, MethodMetrics},
+};
 
 /// What answers an RPC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -232,9 +235,10 @@ pub(crate) struct Route {
 pub(crate) struct Routes(HashMap<String, Rc<Route>>);
 
 impl Routes {
-    /// Resolves the table, with the counters of the recorder that is installed now.
-    pub(crate) fn new() -> Self {
-        Self(METHODS.iter().filter_map(route).collect())
+    /// Resolves the table, with the counters of each RPC.
+    pub(crate) fn new(metrics: &EdgeMetrics) -> Self {
+        let routes = METHODS.iter().filter_map(|method| route(metrics, method));
+        Self(routes.collect())
     }
 
     /// The RPC at `path`, or why there is none.
@@ -243,7 +247,7 @@ impl Routes {
     }
 }
 
-fn route(method: &kvorum_proto::Method) -> Option<(String, Rc<Route>)> {
+fn route(metrics: &EdgeMetrics, method: &kvorum_proto::Method) -> Option<(String, Rc<Route>)> {
     let (_, _, rpc) = *ROWS
         .iter()
         .find(|row| row.0 == method.service && row.1 == method.name)?;
@@ -251,7 +255,7 @@ fn route(method: &kvorum_proto::Method) -> Option<(String, Rc<Route>)> {
         rpc,
         service: method.service,
         name: method.name,
-        metrics: MethodMetrics::of(method),
+        metrics: MethodMetrics::of(metrics, method),
     };
     Some((method.path(), Rc::new(route)))
 }
@@ -274,6 +278,10 @@ fn unknown(path: &str) -> Status {
 mod tests {
     use super::*;
 
+    fn routes() -> Routes {
+        Routes::new(&EdgeMetrics::new(&prometheus::Registry::new(), false))
+    }
+
     #[test]
     fn every_rpc_has_exactly_one_row() {
         let mut rows: Vec<_> = ROWS.iter().map(|row| (row.0, row.1)).collect();
@@ -284,7 +292,7 @@ mod tests {
         rows.sort_unstable();
         methods.sort_unstable();
         assert_eq!(rows, methods);
-        assert_eq!(Routes::new().0.len(), METHODS.len());
+        assert_eq!(routes().0.len(), METHODS.len());
     }
 
     #[test]
@@ -305,7 +313,7 @@ mod tests {
 
     #[test]
     fn unknown_paths_are_named() {
-        let routes = Routes::new();
+        let routes = routes();
         let text = |path| match routes.find(path) {
             Ok(_) => "found".to_owned(),
             Err(status) => status.message.into_owned(),

@@ -19,6 +19,7 @@ use crate::{
     accept::{Accepted, Dealer, Stop, accept},
     connection::{Door, serve},
     context::IoContext,
+    metrics::EdgeMetrics,
     options::{Listener, Options},
     tls::with_protocols,
 };
@@ -36,7 +37,7 @@ pub struct Front {
 impl Front {
     /// Serves `listeners` on one thread per handle.
     ///
-    /// Install the metrics recorder before: the threads resolve their counters when they start.
+    /// What it counts is registered with the member, whose registry can take that once.
     ///
     /// # Errors
     ///
@@ -46,10 +47,12 @@ impl Front {
         handles: Vec<Handle>,
         options: Options,
     ) -> io::Result<Self> {
-        if handles.is_empty() {
+        let Some(first) = handles.first() else {
             let text = "the client listener needs at least one I/O thread";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-        }
+        };
+        let metrics = EdgeMetrics::new(first.registry(), options.extensive_metrics);
+        let metrics = Arc::new(metrics);
         let options = Arc::new(options);
         let (raise, stop) = Stop::new();
         let (dealt, hands): (Vec<_>, Vec<_>) =
@@ -66,6 +69,7 @@ impl Front {
                 hand,
                 accepting: accepting.take(),
                 options: Arc::clone(&options),
+                metrics: Arc::clone(&metrics),
                 stop: stop.clone(),
             };
             front.threads.push(thread.spawn(number)?);
@@ -95,6 +99,7 @@ struct IoThread {
     hand: mpsc::UnboundedReceiver<Accepted>,
     accepting: Option<(Vec<Listener>, Dealer)>,
     options: Arc<Options>,
+    metrics: Arc<EdgeMetrics>,
     stop: Stop,
 }
 
@@ -126,6 +131,7 @@ impl IoThread {
         let context = Rc::new(IoContext::new(
             self.handle.clone(),
             Arc::clone(&self.options),
+            &self.metrics,
             self.stop.clone(),
         ));
         let mut connections = JoinSet::new();

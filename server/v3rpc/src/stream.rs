@@ -3,7 +3,7 @@
 use std::{
     future::{pending, poll_fn},
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Buf;
@@ -53,13 +53,15 @@ impl From<h2::Error> for Ending {
 /// Counts the end of a call, also if its connection goes away under it.
 pub(crate) struct Ended<'a> {
     metrics: &'a MethodMetrics,
+    begun: Option<Instant>,
     pub(crate) code: Code,
 }
 
 impl<'a> Ended<'a> {
-    pub(crate) const fn new(metrics: &'a MethodMetrics) -> Self {
+    pub(crate) fn new(metrics: &'a MethodMetrics) -> Self {
         Self {
             metrics,
+            begun: metrics.begin(),
             code: Code::Canceled,
         }
     }
@@ -68,6 +70,7 @@ impl<'a> Ended<'a> {
 impl Drop for Ended<'_> {
     fn drop(&mut self) {
         self.metrics.handled(self.code);
+        self.metrics.took(self.begun);
     }
 }
 
@@ -177,6 +180,14 @@ pub(crate) async fn serve(
         status = cut_short(cx, &metadata) => Err(status.into()),
     };
     ended.code = out.finish(outcome);
+    // What the server itself ends a stream with has other codes.
+    if matches!(ended.code, Code::Internal | Code::ResourceExhausted) {
+        match rpc {
+            Stream::Watch => cx.metrics.stream_broken("watch"),
+            Stream::LeaseKeepAlive => cx.metrics.stream_broken("lease-keepalive"),
+            Stream::HealthWatch | Stream::Snapshot => {}
+        }
+    }
 }
 
 async fn run(

@@ -159,6 +159,7 @@ mod tests {
         WatchFrame {
             head: Bytes::from_static(head),
             body,
+            events: 1,
         }
     }
 

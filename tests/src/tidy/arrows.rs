@@ -37,7 +37,7 @@ const ASYNC: &[&str] = &[
     "tokio",
     "tonic",
 ];
-const OBSERVERS: &[&str] = &["log", "metrics", "tracing"];
+const OBSERVERS: &[&str] = &["log", "metrics", "prometheus", "tracing"];
 
 const RULES: &[Rule] = &[
     Rule {
@@ -66,6 +66,7 @@ const RULES: &[Rule] = &[
             "hyper",
             "metrics",
             "mio",
+            "prometheus",
             "redb",
             "rustix",
             "smol",

@@ -12,13 +12,15 @@ use super::store::Store;
 use crate::backend::BackendError;
 
 /// Decides every branch of a transaction and of those nested in the branches taken, all against the state before it:
-/// one flag per transaction, in the order in which they run.
+/// one flag per transaction, in the order in which they run. Gives the number of comparisons that were made.
 ///
 /// # Errors
 /// The state store failed.
-pub fn path(store: &Store, txn: &pb::TxnRequest, out: &mut Vec<bool>) -> Result<(), BackendError> {
+pub fn path(store: &Store, txn: &pb::TxnRequest, out: &mut Vec<bool>) -> Result<u64, BackendError> {
     let mut holds = true;
+    let mut compared = 0;
     for compare in &txn.compare {
+        compared += 1;
         if !interval_holds(store, compare)? {
             holds = false;
             break;
@@ -27,10 +29,10 @@ pub fn path(store: &Store, txn: &pb::TxnRequest, out: &mut Vec<bool>) -> Result<
     out.push(holds);
     for op in branch(txn, holds) {
         if let Some(Op::RequestTxn(nested)) = &op.request {
-            path(store, nested, out)?;
+            compared += path(store, nested, out)?;
         }
     }
-    Ok(())
+    Ok(compared)
 }
 
 /// The operations of the branch taken.

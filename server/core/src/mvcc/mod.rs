@@ -8,6 +8,7 @@ pub mod flush;
 pub mod hash;
 pub mod interval;
 pub mod key_index;
+pub mod ops;
 pub mod range;
 pub mod recent;
 pub mod restore;
@@ -20,6 +21,7 @@ mod tests;
 
 pub use flush::{CompactCursor, FlushPlan};
 pub use interval::Interval;
+pub use ops::OpCounts;
 pub use range::{ReadError, Reading};
 pub use restore::Restore;
 pub use store::{Event, Store};

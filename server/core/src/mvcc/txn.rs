@@ -10,6 +10,7 @@ use prost::Message;
 
 use super::compare;
 use super::interval::Interval;
+use super::ops::OpCounts;
 use super::range::{self, ReadError, Reading};
 use super::store::{Event, Store, Write};
 use crate::backend::BackendError;
@@ -22,6 +23,9 @@ pub struct Writing<'a> {
     store: &'a mut Store,
     lessor: &'a mut Lessor,
     write: Write,
+    /// Ranges made while it was checked, which etcd does in a transaction of their own.
+    checked: OpCounts,
+    done: OpCounts,
 }
 
 fn header(revision: i64) -> Option<pb::ResponseHeader> {
@@ -43,6 +47,8 @@ impl<'a> Writing<'a> {
             store,
             lessor,
             write,
+            checked: OpCounts::default(),
+            done: OpCounts::default(),
         }
     }
 
@@ -50,6 +56,12 @@ impl<'a> Writing<'a> {
     pub fn end(self) -> Vec<Event> {
         self.store.commit(&self.write);
         self.write.events
+    }
+
+    /// What it has done so far.
+    #[must_use]
+    pub fn ops(&self) -> OpCounts {
+        self.checked.grouped().plus(self.done.grouped())
     }
 
     /// The revision that a read inside this transaction sees.
@@ -63,7 +75,10 @@ impl<'a> Writing<'a> {
     /// The lease, or the key whose value or lease is to be kept, does not exist.
     pub fn put(&mut self, r: &pb::PutRequest) -> Result<pb::PutResponse, ReadError> {
         self.check_lease(r)?;
-        self.check_kept(r)?;
+        if let Err(missing) = self.check_kept(r) {
+            self.done.ranges += 1;
+            return Err(missing.into());
+        }
         Ok(self.run_put(r)?)
     }
 
@@ -86,6 +101,7 @@ impl<'a> Writing<'a> {
     }
 
     fn run_put(&mut self, r: &pb::PutRequest) -> Result<pb::PutResponse, BackendError> {
+        self.done.ranges += u64::from(r.prev_kv || r.ignore_value || r.ignore_lease);
         let before = self.store.latest(&r.key);
         let old = match before {
             Some(l) if r.prev_kv || r.ignore_value => decode(self.store.load_newest(l.revision)?),
@@ -101,6 +117,8 @@ impl<'a> Writing<'a> {
             r.lease
         };
         self.store.put(&mut self.write, &r.key, &value, lease);
+        self.done.puts += 1;
+        self.done.put_bytes += (r.key.len() + value.len()) as u64;
         let old_lease = before.map_or(0, |l| l.lease);
         if old_lease != lease {
             self.lessor.detach(LeaseId(old_lease), &r.key);
@@ -120,6 +138,8 @@ impl<'a> Writing<'a> {
         &mut self,
         r: &pb::DeleteRangeRequest,
     ) -> Result<pb::DeleteRangeResponse, BackendError> {
+        self.done.deletes += 1;
+        self.done.ranges += u64::from(r.prev_kv);
         let mut keys: Vec<Box<[u8]>> = Vec::new();
         if let Some(bounds) = Interval::new(&r.key, &r.range_end).bounds() {
             let live = self.store.index.range::<[u8], _>(bounds);
@@ -135,7 +155,7 @@ impl<'a> Writing<'a> {
             {
                 prev_kvs.extend(decode(self.store.load_newest(l.revision)?));
             }
-            self.delete_key(key);
+            self.remove(key);
         }
         let deleted = i64::try_from(keys.len()).unwrap_or(i64::MAX);
         Ok(pb::DeleteRangeResponse {
@@ -147,6 +167,11 @@ impl<'a> Writing<'a> {
 
     /// Deletes one key if it exists.
     pub fn delete_key(&mut self, key: &[u8]) {
+        self.done.deletes += 1;
+        self.remove(key);
+    }
+
+    fn remove(&mut self, key: &[u8]) {
         if let Some(before) = self.store.delete(&mut self.write, key) {
             self.lessor.detach(LeaseId(before.lease), key);
         }
@@ -158,7 +183,7 @@ impl<'a> Writing<'a> {
     /// An operation on the chosen path cannot be done; nothing was changed then.
     pub fn txn(&mut self, r: &pb::TxnRequest) -> Result<pb::TxnResponse, ReadError> {
         let mut path = Vec::new();
-        compare::path(self.store, r, &mut path)?;
+        self.checked.ranges += compare::path(self.store, r, &mut path)?;
         self.check_txn(r, &mut path.iter().copied())?;
         let mut response = self.run_txn(r, &mut path.iter().copied())?;
         response.header = header(self.revision());
@@ -166,7 +191,7 @@ impl<'a> Writing<'a> {
     }
 
     fn check_txn(
-        &self,
+        &mut self,
         r: &pb::TxnRequest,
         path: &mut impl Iterator<Item = bool>,
     ) -> Result<(), Error> {
@@ -176,6 +201,7 @@ impl<'a> Writing<'a> {
                 Some(Op::RequestRange(r)) => check_range_revision(self.store, r)?,
                 // The other way round than for a plain put: etcd's checkPut.
                 Some(Op::RequestPut(r)) => {
+                    self.checked.ranges += u64::from(r.ignore_value || r.ignore_lease);
                     self.check_kept(r)?;
                     self.check_lease(r)?;
                 }
@@ -196,6 +222,7 @@ impl<'a> Writing<'a> {
         for op in compare::branch(r, succeeded) {
             let response = match &op.request {
                 Some(Op::RequestRange(r)) => {
+                    self.done.ranges += 1;
                     let reading = Reading::in_txn(r, self.revision());
                     let reply = range::read_now(self.store, reading)?;
                     Some(Response::ResponseRange(range::to_message(reply)))
@@ -247,13 +274,16 @@ pub fn is_serializable(r: &pb::TxnRequest) -> bool {
     r.success.iter().chain(&r.failure).all(local)
 }
 
-/// A read-only transaction, at one revision.
+/// A read-only transaction, at one revision, and what it came to.
 ///
 /// # Errors
 /// A range's revision is compacted or in the future, or the state store failed.
-pub fn read_txn(store: &Store, r: &pb::TxnRequest) -> Result<pb::TxnResponse, ReadError> {
+pub fn read_txn(
+    store: &Store,
+    r: &pb::TxnRequest,
+) -> Result<(pb::TxnResponse, OpCounts), ReadError> {
     let mut path = Vec::new();
-    compare::path(store, r, &mut path)?;
+    let compared = compare::path(store, r, &mut path)?;
     let succeeded = path.first().copied().unwrap_or_default();
     let ops = || {
         compare::branch(r, succeeded)
@@ -272,9 +302,14 @@ pub fn read_txn(store: &Store, r: &pb::TxnRequest) -> Result<pb::TxnResponse, Re
         let response = Some(Response::ResponseRange(range::to_message(reply)));
         responses.push(pb::ResponseOp { response });
     }
-    Ok(pb::TxnResponse {
+    let ops = OpCounts {
+        ranges: compared + responses.len() as u64,
+        ..OpCounts::default()
+    };
+    let response = pb::TxnResponse {
         header: header(store.current()),
         succeeded,
         responses,
-    })
+    };
+    Ok((response, ops.grouped()))
 }

@@ -35,6 +35,8 @@ pub(super) struct Piece {
     pub(super) main: i64,
     /// More of the same revision follows in the next response.
     pub(super) fragment: bool,
+    /// How many there are.
+    pub(super) events: usize,
 }
 
 impl Body {
@@ -75,9 +77,11 @@ impl Body {
         let bytes = self.buffer.freeze();
         let mut pieces: Vec<Piece> = Vec::new();
         let mut start = 0;
+        let mut events = 0;
         let mut marks = self.marks.iter().peekable();
         while let Some(mark) = marks.next() {
             let next = marks.peek();
+            events += 1;
             let ends_revision = next.is_none_or(|n| n.main != mark.main);
             let too_long =
                 next.is_some_and(|n| fragment_bytes.is_some_and(|max| n.end - start >= max));
@@ -87,6 +91,7 @@ impl Body {
                     bytes: bytes.slice(start..mark.end),
                     main: mark.main,
                     fragment: !ends_revision,
+                    events: std::mem::take(&mut events),
                 });
                 start = mark.end;
             }

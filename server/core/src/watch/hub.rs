@@ -111,6 +111,24 @@ impl Hub {
         self.watchers.len()
     }
 
+    /// Number of streams.
+    #[must_use]
+    pub fn streams(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// Number of watchers that are on their way through history.
+    #[must_use]
+    pub fn unsynced(&self) -> usize {
+        self.unsynced.len()
+    }
+
+    /// Number of events that wait to be taken.
+    #[must_use]
+    pub fn waiting_events(&self) -> usize {
+        self.streams.values().map(Stream::waiting_events).sum()
+    }
+
     /// Synced watchers have everything up to this main revision.
     #[must_use]
     pub fn revision(&self) -> i64 {
@@ -173,8 +191,11 @@ impl Hub {
 
     pub(super) fn tell(&mut self, stream: StreamId, told: &Told) {
         let head = self.head(told, false);
-        let body = bytes::Bytes::new();
-        self.push(stream, Frame { head, body });
+        let frame = Frame {
+            head,
+            ..Frame::default()
+        };
+        self.push(stream, frame);
     }
 
     fn head(&self, told: &Told, fragment: bool) -> bytes::Bytes {
@@ -336,8 +357,12 @@ impl Hub {
                 ..Told::default()
             };
             let head = self.head(&told, piece.fragment);
-            let body = piece.bytes.clone();
-            self.push(stream, Frame { head, body });
+            let frame = Frame {
+                head,
+                body: piece.bytes.clone(),
+                events: piece.events,
+            };
+            self.push(stream, frame);
         }
     }
 

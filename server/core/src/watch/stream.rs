@@ -18,6 +18,8 @@ pub struct Frame {
     pub head: Bytes,
     /// The events, encoded; may be empty.
     pub body: Bytes,
+    /// How many events these are.
+    pub events: usize,
 }
 
 impl Frame {
@@ -66,6 +68,11 @@ impl Stream {
         let frame = self.waiting.pop_front()?;
         self.waiting_bytes -= frame.len();
         Some(frame)
+    }
+
+    /// Events in the responses that wait.
+    pub(super) fn waiting_events(&self) -> usize {
+        self.waiting.iter().map(|frame| frame.events).sum()
     }
 
     pub(super) fn is_full(&self) -> bool {

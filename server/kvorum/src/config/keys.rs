@@ -55,6 +55,8 @@ keys! {
         "What the member list tells clients to dial; the bound client addresses if not given";
     LISTEN_METRICS_URLS "listen-metrics-urls" "URLS" Some("http://127.0.0.1:2381"),
         "Where /metrics and the health pages are served apart from clients, or `none`";
+    METRICS "metrics" "DETAIL" Some("basic"),
+        "basic, or extensive: with the time that each call took";
     LISTEN_CONSOLE_URL "listen-console-url" "URL" Some("http://127.0.0.1:2382"),
         "Where the console is served, or `none`";
     CERT_FILE "cert-file" "FILE" None,

@@ -36,6 +36,8 @@ pub(crate) struct Settings {
     pub(crate) timing: Timing,
     /// Threads that serve clients.
     pub(crate) io_threads: usize,
+    /// The time that each call takes is measured, too.
+    pub(crate) extensive_metrics: bool,
     /// What is logged, and how.
     pub(crate) logging: Logging,
 }
@@ -111,6 +113,11 @@ fn settings(reader: &mut Reader) -> Option<Settings> {
         true => reader.count(keys::IO_THREADS, 1, IO_THREADS_MAX),
         false => Some(default_io_threads()),
     };
+    let extensive_metrics = reader.read(keys::METRICS, |text| match text {
+        "basic" => Ok(false),
+        "extensive" => Ok(true),
+        _ => Err("use basic or extensive".to_owned()),
+    });
     let logging = logging::read(reader);
     let listen = listen?;
     check_advertised(reader, &listen);
@@ -124,6 +131,7 @@ fn settings(reader: &mut Reader) -> Option<Settings> {
         limits: limits?,
         timing: timing?,
         io_threads: usize::try_from(io_threads?).ok()?,
+        extensive_metrics: extensive_metrics?,
         logging: logging?,
     })
 }

@@ -1,6 +1,10 @@
 //! HTTP endpoints, TLS beside plain, and peers that say nothing.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io::{self, Read},
+    sync::Arc,
+    time::Duration,
+};
 
 use kvorum_proto::etcdserverpb::RangeResponse;
 use kvorum_v3rpc::{SERVER_VERSION, Scope};
@@ -19,11 +23,16 @@ use crate::{
 
 /// One HTTP/1 request; the whole answer as text.
 async fn http1(served: &Served, request: &str) -> String {
+    String::from_utf8(http1_bytes(served, request, "").await).expect("text")
+}
+
+/// The same, with more headers and an answer that is no text.
+async fn http1_bytes(served: &Served, request: &str, headers: &str) -> Vec<u8> {
     let mut socket = TcpStream::connect(served.address).await.expect("listening");
-    let request = format!("{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    let request = format!("{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n");
     socket.write_all(request.as_bytes()).await.expect("open");
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).await.expect("text");
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer).await.expect("an answer");
     answer
 }
 
@@ -69,7 +78,6 @@ async fn endpoints_answer_over_both_versions_of_http() {
             "[+]serializable_read ok\nok\n",
         ),
         ("/version", 200, &version),
-        ("/metrics", 200, "metrics 1\n"),
         ("/v3/kv/range", 404, "404 page not found\n"),
         ("/", 404, "404 page not found\n"),
     ] {
@@ -84,8 +92,107 @@ async fn endpoints_answer_over_both_versions_of_http() {
             "{path}: {answer}"
         );
     }
-    let answer = http1(&served, "POST /version").await;
-    assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
+    for path in [
+        "/version",
+        "/health",
+        "/livez",
+        "/readyz/non_learner",
+        "/debug/vars",
+    ] {
+        let answer = http1(&served, &format!("POST {path}")).await;
+        assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
+        assert!(answer.contains("\r\nallow: GET\r\n"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn metrics_are_what_was_counted_also_when_compressed() {
+    let served = served().await;
+    let client = Client::connect(&served).await;
+    for _ in 0..3 {
+        client
+            .unary::<RangeResponse>(RANGE, &get("k"))
+            .await
+            .expect("answered");
+    }
+    let (status, text) = client.get("/metrics").await;
+    assert_eq!(status, 200);
+    for line in [
+        "# TYPE etcd_disk_wal_fsync_duration_seconds histogram",
+        "etcd_mvcc_range_total 3",
+        "grpc_server_handled_total{grpc_code=\"OK\",grpc_method=\"Range\",\
+         grpc_service=\"etcdserverpb.KV\",grpc_type=\"unary\"} 3",
+        "etcd_server_has_leader 1",
+        "promhttp_metric_handler_requests_in_flight 1",
+        "promhttp_metric_handler_requests_total{code=\"200\"} 0",
+        "# TYPE process_cpu_seconds_total counter",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+    // Prometheus' library answers any method, and so do we.
+    let answer = http1(&served, "POST /metrics").await;
+    let kind = "content-type: text/plain; version=0.0.4; charset=utf-8; escaping=underscores\r\n";
+    assert!(
+        answer.starts_with("HTTP/1.1 200 ") && answer.contains(kind),
+        "{answer}"
+    );
+    let bytes = http1_bytes(
+        &served,
+        "GET /metrics",
+        "accept-encoding: deflate, gzip;q=0.5\r\n",
+    )
+    .await;
+    let end = bytes
+        .windows(4)
+        .position(|window| window == b"\r\n\r\n")
+        .expect("a head");
+    let (head, body) = bytes.split_at(end + 4);
+    let head = String::from_utf8_lossy(head);
+    assert!(head.contains("content-encoding: gzip\r\n"), "{head}");
+    let mut unpacked = String::new();
+    flate2::read::GzDecoder::new(body)
+        .read_to_string(&mut unpacked)
+        .expect("gzip of text");
+    let line = "promhttp_metric_handler_requests_total{code=\"200\"} 2\n";
+    assert!(unpacked.contains(line), "{unpacked}");
+}
+
+#[tokio::test]
+async fn variables_are_json_and_name_what_runs() {
+    let served = served().await;
+    let answer = http1(&served, "GET /debug/vars").await;
+    let kind = "content-type: application/json; charset=utf-8\r\n";
+    assert!(answer.contains(kind), "{answer}");
+    for part in [
+        "{\n\"cmdline\": [\"",
+        "\"file_descriptor_limit\": ",
+        "\"memstats\": {\"Sys\":",
+        "\"raft.status\": {\"id\":\"",
+        "\"raftState\":\"StateLeader\"",
+    ] {
+        assert!(answer.contains(part), "{part}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_metrics_listener_serves_scrapers_and_probes_only() {
+    let served = Served::start(Shape {
+        scope: Scope::Metrics,
+        ..Shape::default()
+    })
+    .await;
+    let client = Client::connect(&served).await;
+    for path in ["/metrics", "/health", "/livez", "/readyz/data_corruption"] {
+        assert_eq!(client.get(path).await.0, 200, "{path}");
+    }
+    for path in ["/version", "/debug/vars", RANGE, "/v3/kv/range", "/"] {
+        let (status, body) = client.get(path).await;
+        assert_eq!(
+            (status, body.as_str()),
+            (404, "404 page not found\n"),
+            "{path}"
+        );
+    }
 }
 
 #[tokio::test]

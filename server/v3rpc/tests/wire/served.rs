@@ -79,7 +79,7 @@ impl Served {
             allow_plain: shape.plain,
             scope: shape.scope,
         };
-        let mut options = Options::new(Arc::new(|| "metrics 1\n".to_owned()));
+        let mut options = Options::default();
         options.header_timeout = shape.header_timeout;
         options.max_request_bytes = 64 * 1024;
         let handles = (0..2).map(|_| member.handle().expect("a port")).collect();
