@@ -79,9 +79,11 @@ impl Served {
             allow_plain: shape.plain,
             scope: shape.scope,
         };
-        let mut options = Options::default();
-        options.header_timeout = shape.header_timeout;
-        options.max_request_bytes = 64 * 1024;
+        let options = Options {
+            header_timeout: shape.header_timeout,
+            max_request_bytes: 64 * 1024,
+            ..Options::default()
+        };
         let handles = (0..2).map(|_| member.handle().expect("a port")).collect();
         let front = Front::start(vec![listener], handles, options).expect("threads");
         member.ready().await;
