@@ -3,12 +3,13 @@
 //! A measurement is a few relaxed atomic additions and never waits. What can be read off the member's state is not
 //! kept here but looked up when somebody scrapes: `gauges`.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use kvorum_core::mvcc::OpCounts;
 use kvorum_storage::{AppendStats, FlushStats};
-use prometheus::{Histogram, IntCounter, IntGauge, Registry};
+use prometheus::{Histogram, HistogramVec, IntCounter, IntGauge, Registry};
 
 use crate::apply_meter::ApplyMeter;
 use crate::families::{Doubling, counter, gauge, histogram, histograms};
@@ -26,7 +27,7 @@ pub(crate) struct Meters {
     pub(crate) disk: DiskMeter,
     pub(crate) leases: LeaseMeter,
     pub(crate) compaction: CompactionMeter,
-    range_seconds: [Histogram; 2],
+    range_seconds: RangeMeter,
     pub(crate) hash_seconds: Histogram,
     pub(crate) hash_rev_seconds: Histogram,
     pub(crate) proposals_failed: IntCounter,
@@ -47,14 +48,6 @@ impl Meters {
     pub(crate) fn new() -> Self {
         let registry = Registry::new();
         let r = &registry;
-        let range_seconds = histograms(
-            r,
-            "etcd_server_range_duration_seconds",
-            "How long ranges took on this member, without the wait for their turn.",
-            Doubling(0.0001, 20).bounds(),
-            &["success"],
-        );
-        let range_seconds = ["false", "true"].map(|ok| (range_seconds.clone(), ok));
         idle_families(r);
         Self {
             writes: AtomicU64::new(0),
@@ -66,7 +59,7 @@ impl Meters {
             disk: DiskMeter::new(r),
             leases: LeaseMeter::new(r),
             compaction: CompactionMeter::new(r),
-            range_seconds: range_seconds.map(|(family, ok)| family.with_label_values(&[ok])),
+            range_seconds: RangeMeter::new(r),
             hash_seconds: histogram(
                 r,
                 "etcd_mvcc_hash_duration_seconds",
@@ -131,9 +124,7 @@ impl Meters {
 
     /// A range was answered or refused.
     pub(crate) fn ranged(&self, took: Duration, ok: bool) {
-        let [refused, answered] = &self.range_seconds;
-        let histogram = if ok { answered } else { refused };
-        histogram.observe(took.as_secs_f64());
+        self.range_seconds.record(took, ok);
         self.reads.fetch_add(1, Ordering::Relaxed);
         self.ops.ranges.inc();
     }
@@ -142,6 +133,39 @@ impl Meters {
     pub(crate) fn read_txn(&self, ops: &OpCounts) {
         self.reads.fetch_add(1, Ordering::Relaxed);
         self.ops.add(ops);
+    }
+}
+
+/// How long ranges took; a series exists from its first range on, as in etcd.
+struct RangeMeter {
+    family: HistogramVec,
+    refused: OnceLock<Histogram>,
+    answered: OnceLock<Histogram>,
+}
+
+impl RangeMeter {
+    fn new(r: &Registry) -> Self {
+        Self {
+            family: histograms(
+                r,
+                "etcd_server_range_duration_seconds",
+                "How long ranges took on this member, without the wait for their turn.",
+                Doubling(0.0001, 20).bounds(),
+                &["success"],
+            ),
+            refused: OnceLock::new(),
+            answered: OnceLock::new(),
+        }
+    }
+
+    fn record(&self, took: Duration, ok: bool) {
+        let (cell, success) = if ok {
+            (&self.answered, "true")
+        } else {
+            (&self.refused, "false")
+        };
+        cell.get_or_init(|| self.family.with_label_values(&[success]))
+            .observe(took.as_secs_f64());
     }
 }
 

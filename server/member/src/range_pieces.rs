@@ -1,6 +1,7 @@
 //! A range in pieces, all of one revision: for answers too large to stand in memory as a whole.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use kvorum_core::Error;
@@ -148,8 +149,17 @@ impl RangePieces {
     }
 
     async fn read(&self, counted: bool) -> Result<RangeReply, Error> {
+        let begin = Instant::now();
+        let read = self.read_pairs(counted).await;
+        self.handle
+            .shared
+            .meters
+            .ranged(begin.elapsed(), read.is_ok());
+        read
+    }
+
+    async fn read_pairs(&self, counted: bool) -> Result<RangeReply, Error> {
         let shared = &self.handle.shared;
-        shared.meters.ranged();
         let records: Arc<dyn Records> = shared.state.clone();
         let mut reading = Reading::new(&shared.store.read(), &self.rest)?;
         if !counted {

@@ -144,7 +144,21 @@ pub(crate) struct MethodMetrics {
     pub(crate) received: Counter,
     pub(crate) sent: Counter,
     handled: [Counter; Code::ALL.len()],
-    handling_seconds: Option<Histogram>,
+    handling_seconds: Option<Lazy>,
+}
+
+/// A histogram that begins when it is first needed.
+struct Lazy {
+    family: HistogramVec,
+    labels: [&'static str; 3],
+    series: OnceCell<Histogram>,
+}
+
+impl Lazy {
+    fn get(&self) -> &Histogram {
+        self.series
+            .get_or_init(|| self.family.with_label_values(&self.labels))
+    }
 }
 
 impl MethodMetrics {
@@ -160,16 +174,18 @@ impl MethodMetrics {
                 let [name, service, kind] = labels;
                 Counter::new(&edge.handled, &[code.name(), name, service, kind])
             }),
-            handling_seconds: edge
-                .handling_seconds
-                .as_ref()
-                .map(|family| family.with_label_values(&labels)),
+            handling_seconds: edge.handling_seconds.as_ref().map(|family| Lazy {
+                family: family.clone(),
+                labels,
+                series: OnceCell::new(),
+            }),
         };
         if !matches!(method.service, "v3lockpb.Lock" | "v3electionpb.Election") {
             let of_calls = [&metrics.started, &metrics.received, &metrics.sent];
             for counter in of_calls.into_iter().chain(&metrics.handled) {
                 counter.increment(0);
             }
+            metrics.handling_seconds.as_ref().map(Lazy::get);
         }
         metrics
     }
@@ -189,7 +205,7 @@ impl MethodMetrics {
     /// A call that began then has ended.
     pub(crate) fn took(&self, begun: Option<Instant>) {
         if let (Some(histogram), Some(begun)) = (&self.handling_seconds, begun) {
-            histogram.observe(begun.elapsed().as_secs_f64());
+            histogram.get().observe(begun.elapsed().as_secs_f64());
         }
     }
 }

@@ -185,7 +185,7 @@ pub(crate) async fn serve(
         match rpc {
             Stream::Watch => cx.metrics.stream_broken("watch"),
             Stream::LeaseKeepAlive => cx.metrics.stream_broken("lease-keepalive"),
-            Stream::HealthWatch | Stream::Snapshot => {}
+            _ => {}
         }
     }
 }
