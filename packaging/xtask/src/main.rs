@@ -2,6 +2,7 @@
 
 mod bench;
 mod browser;
+mod fuzz;
 mod packages;
 mod product;
 mod run;
@@ -27,6 +28,10 @@ usage: cargo xtask TASK [ARGUMENTS]
   build   the console and the server, optimised
   ui      the console alone
   tidy    the house rules alone
+  fuzz    every fuzz target for a while; names the input that crashes one, and how to see it again
+            TARGET ...    these alone
+            --seconds N   for each target (20)
+            --replay FILE one input of one target
   bench   the load generator; arguments are passed on (--help shows them)";
 
 fn main() -> ExitCode {
@@ -43,13 +48,14 @@ fn main() -> ExitCode {
 
 fn perform(task: &str, arguments: Vec<String>) -> Result<ExitCode> {
     let repo = Repo::find()?;
-    if !matches!(task, "run" | "test" | "bench") && !arguments.is_empty() {
+    if !matches!(task, "run" | "test" | "bench" | "fuzz") && !arguments.is_empty() {
         bail!("{task} takes no arguments, but got {arguments:?}\n\n{USAGE}");
     }
     match task {
         "run" => run::run(&repo, run::Options::parse(&arguments)?),
         "test" => suite::run(&repo, &arguments),
         "bench" => bench::run(&repo, &arguments),
+        "fuzz" => fuzz::run(&repo, &arguments),
         "build" => product::build(&repo).map(|()| ExitCode::SUCCESS),
         "ui" => ui::build(repo.path()).map(|()| ExitCode::SUCCESS),
         "tidy" => suite::tidy(&repo),

@@ -99,13 +99,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Lenient<S> {
 
 /// Follows the frames. Holds back at most the start of one frame, or one HEADERS frame.
 #[derive(Default)]
-struct Filter {
+pub(crate) struct Filter {
     /// The start of a frame that is not complete enough to pass.
     held: Vec<u8>,
     /// What is left of a frame that passes.
     passing: usize,
     /// May be read.
-    out: Vec<u8>,
+    pub(crate) out: Vec<u8>,
     /// The client has sent an authority that had to be replaced.
     mended: bool,
     /// Everything passes from here on.
@@ -114,7 +114,7 @@ struct Filter {
 
 impl Filter {
     /// Takes what was read; what may pass is in `out` afterwards.
-    fn feed(&mut self, mut bytes: &[u8]) {
+    pub(crate) fn feed(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() && !self.finished {
             if self.passing > 0 {
                 let (now, rest) = bytes.split_at(bytes.len().min(self.passing));
@@ -135,7 +135,7 @@ impl Filter {
     }
 
     /// Lets go of everything: the client says no more, or the filter is not needed.
-    fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         self.out.append(&mut self.held);
         self.finished = true;
     }

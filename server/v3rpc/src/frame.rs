@@ -144,7 +144,7 @@ impl Messages {
 }
 
 /// Cuts received bytes into messages. A message that arrived in one piece is a slice of it, not a copy.
-struct Frames {
+pub(crate) struct Frames {
     chunk: Bytes,
     /// Holds everything once a message is spread over several pieces.
     grown: BytesMut,
@@ -152,7 +152,7 @@ struct Frames {
 }
 
 impl Frames {
-    fn new(message_bytes_max: usize) -> Self {
+    pub(crate) fn new(message_bytes_max: usize) -> Self {
         Self {
             chunk: Bytes::new(),
             grown: BytesMut::new(),
@@ -160,11 +160,11 @@ impl Frames {
         }
     }
 
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.chunk.is_empty() && self.grown.is_empty()
     }
 
-    fn push(&mut self, chunk: Bytes) {
+    pub(crate) fn push(&mut self, chunk: Bytes) {
         if self.is_empty() {
             self.chunk = chunk;
             return;
@@ -177,7 +177,7 @@ impl Frames {
         self.grown.extend_from_slice(&chunk);
     }
 
-    fn take(&mut self) -> Result<Option<Bytes>, Status> {
+    pub(crate) fn take(&mut self) -> Result<Option<Bytes>, Status> {
         let held: &[u8] = if self.grown.is_empty() {
             &self.chunk
         } else {

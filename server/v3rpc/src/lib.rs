@@ -17,6 +17,7 @@ mod errands;
 mod error;
 mod follow;
 mod frame;
+pub mod fuzz;
 mod gather;
 mod health;
 mod hpack;

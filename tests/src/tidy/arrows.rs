@@ -155,6 +155,21 @@ const RULES: &[Rule] = &[
         reach: &[],
     },
     Rule {
+        krate: "kvorum-fuzz",
+        workspace: &[
+            "kvorum-api",
+            "kvorum-core",
+            "kvorum-member",
+            "kvorum-proto",
+            "kvorum-storage",
+            "kvorum-tests",
+            "kvorum-v3rpc",
+        ],
+        only: None,
+        direct: &[],
+        reach: &[],
+    },
+    Rule {
         krate: "xtask",
         workspace: &["kvorum-tests"],
         only: None,
