@@ -32,10 +32,6 @@ impl<'a> Input<'a> {
         u16::from_be_bytes([self.u8(), self.u8()])
     }
 
-    pub(crate) fn u64(&mut self) -> u64 {
-        (0..8).fold(0, |number, _| number << 8 | u64::from(self.u8()))
-    }
-
     /// A piece behind its length, as `put_piece` writes it.
     pub(crate) fn piece(&mut self) -> &'a [u8] {
         let length = usize::from(self.u16());
