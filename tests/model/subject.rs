@@ -86,8 +86,8 @@ impl Subject {
             Operation::Txn(request) => {
                 let checked = check::txn(request, self.setup.limits.max_txn_ops);
                 if checked.is_ok() && txn::is_read_only(request) {
-                    let (reply, _) = txn::read_txn(&self.store, request).map_err(refusal);
-                    return (reply.map(Answer::Txn), None);
+                    let read = txn::read_txn(&self.store, request).map_err(refusal);
+                    return (read.map(|(reply, _)| Answer::Txn(reply)), None);
                 }
                 checked.map(|()| Op::Txn(request.clone()))
             }
