@@ -1,12 +1,25 @@
 //! What the process owes the operating system: one line for a panic, enough file descriptors, news for systemd.
 
 use std::panic::PanicHookInfo;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use kvorum_member::damage_under_work;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tracing::{error, warn};
 
-/// A panic is a bug: it is told in one line, and then the process ends, because half a member is worse than none.
+use crate::exit::Exit;
+
+/// True once the data directory is open: from then on, damage means that the disk failed under a running member.
+static OPENED: AtomicBool = AtomicBool::new(false);
+
+/// The data directory is open.
+pub(crate) fn opened() {
+    OPENED.store(true, Ordering::SeqCst);
+}
+
+/// A panic is a bug: it is told in one line, and then the process ends, because half a member is worse than none. The
+/// exception is redb at work in a damaged file, which is no bug of anybody, and ends as any other damaged file does.
 pub(crate) fn abort_on_panic() {
     std::panic::set_hook(Box::new(|panic: &PanicHookInfo<'_>| {
         let place = panic
@@ -19,9 +32,27 @@ pub(crate) fn abort_on_panic() {
             .payload_as_str()
             .unwrap_or("no message")
             .replace('\n', " ");
+        let code = place.rsplit_once("/src/").map_or(&*place, |(_, code)| code);
+        if let Some(damage) = damage_under_work(&format!("{message}, {code}")) {
+            std::process::exit(end_of_damage(&damage) as i32);
+        }
         error!(place, thread, "panic, this is a bug: {message}");
         std::process::abort();
     }));
+}
+
+/// Tells of a damaged state file in the words that any other damage gets.
+fn end_of_damage(damage: &dyn std::fmt::Display) -> Exit {
+    if OPENED.load(Ordering::SeqCst) {
+        error!(
+            reason = %damage,
+            "the disk failed: nothing more is acknowledged, this member ends"
+        );
+        Exit::DiskFailed
+    } else {
+        error!(error = %damage, "cannot open the data directory");
+        Exit::BadDataDir
+    }
 }
 
 /// A connection is a file descriptor, and the usual soft limit of 1024 is for programs that use `select`.

@@ -42,6 +42,7 @@ fn serve(settings: Settings) -> Result<Exit, Ended> {
     })?;
     let urls = listeners.urls.clone();
     let member = start_member(&settings, &urls)?;
+    process::opened();
     let Listeners { front, console, .. } = listeners;
     let options = Options {
         connections_max: process::connections_max()

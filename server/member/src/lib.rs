@@ -40,6 +40,7 @@ pub use history::KeyVersion;
 pub use identity::MemberIdentity as Identity;
 pub use kvorum_core::Error;
 pub use kvorum_core::watch::Frame as WatchFrame;
+pub use kvorum_storage::damage_under_work;
 pub use options::MemberOptions;
 pub use range_pieces::{RangeEnd, RangePiece, RangePieces};
 pub use snapshot::{SnapshotChunk, SnapshotError, SnapshotStream};

@@ -35,7 +35,7 @@ use backend::{DiskBackend, describe_open, describe_storage};
 use codec::RevisionKey;
 use inside::Inside;
 
-pub use inside::file_under_work;
+pub use inside::damage_under_work;
 pub use view::StateView;
 
 /// The version that this build writes, and the newest it reads.

@@ -7,6 +7,8 @@ use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use crate::error::StorageError;
+
 static FILE: Mutex<Option<PathBuf>> = Mutex::new(None);
 
 thread_local! {
@@ -35,12 +37,14 @@ impl Drop for Inside {
     }
 }
 
-/// The state file, if the calling thread is at work in it: for panic hooks.
+/// What a panic of the calling thread means, if that thread is at work in the state file: for panic hooks.
 #[must_use]
-pub fn file_under_work() -> Option<PathBuf> {
+pub fn damage_under_work(panic: &str) -> Option<StorageError> {
     if DEPTH.try_with(Cell::get).unwrap_or(0) == 0 {
         return None;
     }
     // A hook must not wait: whoever holds the lock may be the one who panics.
-    FILE.try_lock().ok().and_then(|file| file.clone())
+    let file = FILE.try_lock().ok()?.clone()?;
+    let what = format!("its structure makes no sense to redb ({panic})");
+    Some(StorageError::damaged(file, what))
 }
