@@ -7,12 +7,14 @@
 mod bad_input;
 mod both;
 mod clients;
+mod damaged_state;
 mod etcdctl;
 mod hash;
 mod kill_nine;
 mod quota;
 mod rpc;
 mod seed;
+mod snapshot;
 mod start;
 mod sync_trace;
 mod watch_fanout;

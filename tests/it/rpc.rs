@@ -48,6 +48,7 @@ calls! {
     "Maintenance/Defragment": DefragmentRequest => DefragmentResponse,
     "Maintenance/Hash": HashRequest => HashResponse,
     "Maintenance/HashKV": HashKvRequest => HashKvResponse,
+    "Maintenance/Snapshot": SnapshotRequest => SnapshotResponse,
 }
 
 /// One connection to a server.

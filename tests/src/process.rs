@@ -190,6 +190,21 @@ impl Options {
         server
     }
 
+    /// Starts the member where it may refuse, asks it to stop if it does not, and waits for its end.
+    ///
+    /// # Panics
+    /// If it cannot be started, or neither serves nor ends within a minute.
+    #[must_use]
+    pub fn start_and_stop(&self) -> (ExitStatus, String) {
+        let mut server = Server::spawn(self.command(), "kvorum");
+        let status = if server.wait_ready_or_end() {
+            server.terminate()
+        } else {
+            server.wait_exit()
+        };
+        (status, server.log())
+    }
+
     /// Starts the member where it is expected to refuse, and waits for its end.
     ///
     /// # Panics
@@ -307,6 +322,29 @@ impl Server {
 
     fn wait_ready(&self) -> String {
         self.wait_log(|line| line.contains(READY))
+    }
+
+    /// Waits until the process serves clients or has closed its log; true if it serves.
+    fn wait_ready_or_end(&self) -> bool {
+        let mut state = self.log.lock();
+        loop {
+            let ready = state.lines.iter().any(|line| line.contains(READY));
+            if ready || state.closed {
+                return ready;
+            }
+            let (next, waited) = self
+                .log
+                .changed
+                .wait_timeout(state, READY_TIMEOUT)
+                .unwrap_or_else(PoisonError::into_inner);
+            state = next;
+            assert!(
+                !waited.timed_out(),
+                "{} neither serves nor ends:\n{}",
+                self.name,
+                state.lines.join("\n")
+            );
+        }
     }
 
     /// Waits for a log line and returns it.

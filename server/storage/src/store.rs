@@ -33,7 +33,7 @@ use crate::disk::{Disk, OpenMode};
 use crate::error::{OpenError, StorageError};
 use backend::{DiskBackend, describe_open, describe_storage};
 use codec::RevisionKey;
-use inside::Inside;
+use inside::{Guarded, Inside};
 
 pub use inside::damage_under_work;
 pub use view::StateView;
@@ -86,7 +86,7 @@ pub struct FlushStats {
 /// The store. Reads take a shared reference and never wait for the writer; writes must come from one thread.
 #[derive(Debug)]
 pub struct StateStore {
-    db: Database,
+    db: Guarded,
     file: Arc<dyn crate::disk::DiskFile>,
     path: PathBuf,
 }
@@ -120,7 +120,11 @@ impl StateStore {
         let db = builder(options)
             .create_with_backend(DiskBackend::new(file.clone()))
             .map_err(|e| describe_open(&path, e))?;
-        let store = Self { db, file, path };
+        let store = Self {
+            db: Guarded::new(db),
+            file,
+            path,
+        };
         let restored = store.restore()?;
         Ok((store, restored))
     }

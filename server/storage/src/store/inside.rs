@@ -4,8 +4,11 @@
 //! panics abort, but whoever tells the operator about it can say which file is damaged instead of calling it a bug.
 
 use std::cell::Cell;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+
+use redb::Database;
 
 use crate::error::StorageError;
 
@@ -34,6 +37,31 @@ impl Inside {
 impl Drop for Inside {
     fn drop(&mut self) {
         DEPTH.with(|depth| depth.set(depth.get().saturating_sub(1)));
+    }
+}
+
+/// The database, which is also closed as somebody who is inside.
+#[derive(Debug)]
+pub(super) struct Guarded(Option<Database>);
+
+impl Guarded {
+    pub(super) fn new(db: Database) -> Self {
+        Self(Some(db))
+    }
+}
+
+impl Deref for Guarded {
+    type Target = Database;
+
+    fn deref(&self) -> &Database {
+        self.0.as_ref().expect("taken only when it is dropped")
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        let _inside = Inside::enter();
+        drop(self.0.take());
     }
 }
 
