@@ -11,6 +11,7 @@ mod damaged_state;
 mod etcdctl;
 mod hash;
 mod kill_nine;
+mod limits;
 mod quota;
 mod rpc;
 mod seed;

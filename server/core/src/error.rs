@@ -51,6 +51,9 @@ pub enum Error {
     /// Too many entries are committed and not yet applied, or too many proposals wait.
     #[error("too many requests")]
     TooManyRequests,
+    /// Large requests take all the memory there is for them.
+    #[error("no memory for a large request now")]
+    NoMemory,
     /// No answer within the request timeout.
     #[error("request timed out")]
     Timeout,

@@ -5,6 +5,7 @@ mod config;
 mod exit;
 mod listeners;
 mod log;
+mod memory;
 mod process;
 mod serve;
 

@@ -17,6 +17,7 @@ use tracing::{error, info, warn};
 use crate::config::Settings;
 use crate::exit::Exit;
 use crate::listeners::{self, Listeners, Urls};
+use crate::memory::{self, Shares};
 use crate::process;
 
 /// What a browser may take to hang up once it was told to.
@@ -75,6 +76,14 @@ fn start_member(settings: &Settings, urls: &Urls) -> Result<Member, Ended> {
         [] => urls.clients.clone(),
         given => given.to_vec(),
     };
+    let memory_limit_bytes = memory::limit_bytes();
+    let shares = Shares::of(memory_limit_bytes, settings.limits.large_request_bytes);
+    info!(
+        memory_limit_bytes,
+        value_cache_bytes = shares.value_cache_bytes,
+        large_request_bytes = shares.large_request_bytes,
+        "memory is shared out"
+    );
     Member::start(MemberOptions {
         data_dir: settings.data_dir.clone(),
         name: settings.name.clone(),
@@ -86,6 +95,9 @@ fn start_member(settings: &Settings, urls: &Urls) -> Result<Member, Ended> {
         heartbeat_interval: settings.timing.heartbeat_interval,
         election_timeout: settings.timing.election_timeout,
         watch_progress_interval: settings.timing.watch_progress_notify_interval,
+        value_cache_bytes: shares.value_cache_bytes,
+        unflushed_bytes_max: shares.unflushed_bytes_max,
+        large_request_bytes: shares.large_request_bytes,
         ..MemberOptions::default()
     })
     .map_err(|error| match error {

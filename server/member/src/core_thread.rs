@@ -17,8 +17,6 @@ use crate::shared::{CoreInput, LogInput, Shared};
 const TAIL_BYTES: usize = 4 << 20;
 /// From here on a flush does not wait for its interval, bytes.
 const FLUSH_BYTES: usize = 8 << 20;
-/// What may wait for the state store before proposals wait too, bytes beyond the cache.
-const UNFLUSHED_BYTES_MAX: usize = 128 << 20;
 /// What clients are told to speak; etcd's newest line without calls we lack.
 pub(crate) const CLUSTER_VERSION: &str = "3.6.0";
 
@@ -218,7 +216,7 @@ impl CoreThread {
 
     fn propose(&mut self) {
         self.holding = !self.commands.is_empty()
-            && self.shared.store.read().unflushed_bytes() > UNFLUSHED_BYTES_MAX;
+            && self.shared.store.read().unflushed_bytes() > self.shared.options.unflushed_bytes_max;
         if self.commands.is_empty() || self.holding {
             return;
         }

@@ -10,6 +10,7 @@ use kvorum_core::watch::StreamId;
 use kvorum_proto::etcdserverpb as pb;
 use tokio::sync::Notify;
 
+use crate::budget::Budget;
 use crate::history::{KeyVersion, SharedHistory};
 use crate::identity::MemberIdentity;
 use crate::port::Port;
@@ -182,6 +183,18 @@ impl Handle {
             leader_changes: p.leader_changes.load(Ordering::Relaxed),
             uptime_s: self.shared.clock.now_ms() / 1000,
         }
+    }
+
+    /// The memory that large replies share.
+    #[must_use]
+    pub fn reply_budget(&self) -> &Arc<Budget> {
+        &self.shared.budget
+    }
+
+    /// The memory that requests share of which a part has come.
+    #[must_use]
+    pub fn receive_budget(&self) -> &Arc<Budget> {
+        &self.shared.receive_budget
     }
 
     /// All members, as this member knows them.

@@ -9,6 +9,7 @@
 //! Reads never visit the core thread: they share the store's lock, a page at a time.
 
 mod apply_meter;
+mod budget;
 mod clock;
 mod core_thread;
 mod driver;
@@ -19,6 +20,7 @@ mod hash;
 mod history;
 mod identity;
 mod inbox;
+mod large;
 mod lease_calls;
 pub mod listing;
 mod log_thread;
@@ -35,12 +37,14 @@ mod stats;
 mod store_thread;
 mod watch;
 
+pub use budget::{Budget, BudgetUse, Hold, REPLY_FREE_BYTES};
 pub use handle::{Handle, Status};
 pub use history::KeyVersion;
 pub use identity::MemberIdentity as Identity;
 pub use kvorum_core::Error;
 pub use kvorum_core::watch::Frame as WatchFrame;
 pub use kvorum_storage::damage_under_work;
+pub use large::{EncodedRange, RangeAnswer};
 pub use options::MemberOptions;
 pub use range_pieces::{RangeEnd, RangePiece, RangePieces};
 pub use snapshot::{SnapshotChunk, SnapshotError, SnapshotStream};

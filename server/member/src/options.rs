@@ -31,6 +31,10 @@ pub struct MemberOptions {
     /// Memory for values beside the index, bytes: three quarters for the newest records, the rest for pages of the state
     /// store.
     pub value_cache_bytes: usize,
+    /// Memory for large replies and for requests that are being received, bytes.
+    pub large_request_bytes: usize,
+    /// What may wait for the state store beyond the cache before proposals wait too, bytes.
+    pub unflushed_bytes_max: usize,
     /// Size of a log segment, bytes.
     pub log_segment_bytes: u64,
 }
@@ -50,6 +54,8 @@ impl Default for MemberOptions {
             election_timeout: Duration::from_millis(1000),
             watch_progress_interval: Duration::from_secs(600),
             value_cache_bytes: 128 << 20,
+            large_request_bytes: 1 << 30,
+            unflushed_bytes_max: 128 << 20,
             log_segment_bytes: 64 << 20,
         }
     }
@@ -88,6 +94,9 @@ impl MemberOptions {
         let ms = self.election_timeout.as_millis() * 3 / 2;
         i64::try_from(ms.div_ceil(1000)).unwrap_or(2)
     }
+
+    /// How long a large request waits for memory.
+    pub(crate) const LARGE_REQUEST_PATIENCE: Duration = Duration::from_secs(20);
 
     /// How long a proposal may take: 5 s for the disk and the network, and two elections.
     pub(crate) fn request_timeout(&self) -> Duration {

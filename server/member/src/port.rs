@@ -50,7 +50,13 @@ struct Waiter {
 struct Incoming {
     answers: Vec<(RequestId, Answer)>,
     batches: Vec<Arc<EventBatch>>,
+    /// In all of them.
+    events: usize,
 }
+
+/// Events that may wait for a thread that is busy. What is more is dropped: the thread sees the gap in the revisions
+/// and reads it from history.
+const EVENTS_MAX: usize = 1 << 16;
 
 /// One I/O thread's side.
 #[derive(Debug)]
@@ -160,7 +166,14 @@ impl Port {
         }
         let mut incoming = self.incoming.lock();
         incoming.answers.append(answers);
-        incoming.batches.extend(batch.cloned());
+        if let Some(batch) = batch {
+            if incoming.events > EVENTS_MAX {
+                incoming.batches.clear();
+                incoming.events = 0;
+            }
+            incoming.events += batch.events.len();
+            incoming.batches.push(batch.clone());
+        }
         drop(incoming);
         self.carrier.notify_one();
     }

@@ -11,6 +11,7 @@ use kvorum_proto::kvorumpb::{Command, command::Op};
 use pb::alarm_request::AlarmAction;
 use prost::Message;
 
+use crate::budget::Hold;
 use crate::handle::Handle;
 use crate::port::{Answer, Ask};
 
@@ -52,12 +53,33 @@ impl Handle {
     /// # Errors
     /// It breaks a rule of ETCD.md 2.7, or the cluster cannot take it now.
     pub async fn txn(&self, request: pb::TxnRequest) -> Result<pb::TxnResponse, Error> {
+        Ok(self.txn_answer(request).await?.0)
+    }
+
+    /// A transaction whose response may be large, and the memory it takes.
+    ///
+    /// # Errors
+    /// As `txn`; one that only reads is refused if there is no memory for its response.
+    pub async fn txn_answer(
+        &self,
+        request: pb::TxnRequest,
+    ) -> Result<(pb::TxnResponse, Hold), Error> {
         check::txn(&request, self.shared.options.max_txn_ops)?;
         if txn::is_read_only(&request) {
-            return self.read_txn(request).await;
+            return self.read_txn(&request).await;
         }
         self.check_quota(alarm::txn_cost(&request)).await?;
-        expect_reply!(self.propose(Op::Txn(request)).await?, Txn)
+        let response = expect_reply!(self.propose(Op::Txn(request)).await?, Txn)?;
+        let hold = self.hold_applied(response.encoded_len()).await;
+        Ok((response, hold))
+    }
+
+    /// Room for the response to a write, beside its encoding. It has happened, so it is answered in any case; without
+    /// room it only waits a while.
+    pub async fn hold_applied(&self, response_bytes: usize) -> Hold {
+        let mut hold = self.shared.budget.hold();
+        let _refused = hold.grow(2 * response_bytes).await;
+        hold
     }
 
     /// A compaction. A `physical` one is answered when its removals are done.

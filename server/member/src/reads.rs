@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use kvorum_core::Error;
 use kvorum_core::backend::Records;
-use kvorum_core::mvcc::{ReadError, Reading, check, txn};
+use kvorum_core::mvcc::{ReadError, Reading, check};
 use kvorum_core::reply::RangeReply;
 use kvorum_proto::etcdserverpb as pb;
 
@@ -40,7 +40,8 @@ impl Handle {
         result.inspect_err(|_| meters.read_indexes_failed.inc())
     }
 
-    /// A range, linearizable unless it says `serializable`.
+    /// A range of a moderate size, linearizable unless it says `serializable`. Its reply is on no budget: where clients
+    /// choose the size, `range_answer` is the call.
     ///
     /// # Errors
     /// It breaks a rule of ETCD.md 2.3, or nobody can tell that the answer is current.
@@ -74,37 +75,13 @@ impl Handle {
         self.finish(reading, &records)
     }
 
-    /// A record can go while it is being read only by a compaction above the revision that is read; otherwise the
-    /// state store has lost it.
     pub(crate) fn finish(
         &self,
         reading: Reading<'_>,
         records: &Arc<dyn Records>,
     ) -> Result<RangeReply, Error> {
         let at = reading.at();
-        match reading.finish(records) {
-            Err(ReadError::Refused(Error::Compacted))
-                if self.shared.store.read().compacted() <= at =>
-            {
-                Err(self.broken(format!(
-                    "a record readable at revision {at} is missing; restore this member"
-                )))
-            }
-            result => self.read_result(result),
-        }
-    }
-
-    pub(crate) async fn read_txn(&self, request: pb::TxnRequest) -> Result<pb::TxnResponse, Error> {
-        if !txn::is_serializable(&request) {
-            self.read_barrier().await?;
-        }
-        let begin = Instant::now();
-        let result = txn::read_txn(&self.shared.store.read(), &request);
-        let meters = &self.shared.meters;
-        meters.apply.look_at(begin.elapsed());
-        let (response, ops) = self.read_result(result)?;
-        meters.read_txn(&ops);
-        Ok(response)
+        self.unless_lost(at, reading.finish(records))
     }
 
     pub(crate) fn read_result<T>(&self, result: Result<T, ReadError>) -> Result<T, Error> {

@@ -10,6 +10,7 @@ use kvorum_storage::StateStore;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Semaphore, watch};
 
+use crate::budget::Budget;
 use crate::clock::Clock;
 use crate::gauges::Gauges;
 use crate::identity::MemberIdentity;
@@ -80,6 +81,10 @@ pub(crate) struct Shared {
     pub(crate) log_writer: Mutex<LogWriter>,
     pub(crate) published: Published,
     pub(crate) view: RwLock<Arc<View>>,
+    /// For large replies of all I/O threads.
+    pub(crate) budget: Arc<Budget>,
+    /// For requests of which a part has come: of its own, so that slow readers cannot keep writers out.
+    pub(crate) receive_budget: Arc<Budget>,
     pub(crate) ports: RwLock<Vec<Arc<Port>>>,
     /// The watchers of each I/O thread.
     pub(crate) hubs: RwLock<Vec<Arc<Watching>>>,

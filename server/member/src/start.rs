@@ -17,6 +17,7 @@ use kvorum_storage::{
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Semaphore, watch};
 
+use crate::budget::{Budget, RECEIVE_FREE_BYTES, REPLY_FREE_BYTES};
 use crate::clock::Clock;
 use crate::core_thread::CoreThread;
 use crate::driver::META_CONF_STATE;
@@ -115,6 +116,9 @@ impl Member {
         let recycler = opened.log.recycler();
         let meters = Meters::new();
         let gauges = Gauges::new(&meters.registry, opened.identity.member_id);
+        let patience = MemberOptions::LARGE_REQUEST_PATIENCE;
+        let receiving = options.large_request_bytes / 4;
+        let replying = options.large_request_bytes - receiving;
         let shared = Arc::new(Shared {
             options,
             identity: opened.identity,
@@ -127,6 +131,8 @@ impl Member {
             log_writer: Mutex::new(LogWriter::new(opened.log)),
             published,
             view: RwLock::new(Arc::new(View::default())),
+            budget: Budget::new(replying, REPLY_FREE_BYTES, patience),
+            receive_budget: Budget::new(receiving, RECEIVE_FREE_BYTES, patience),
             ports: RwLock::default(),
             hubs: RwLock::default(),
             meters,

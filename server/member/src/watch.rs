@@ -44,8 +44,11 @@ impl Watching {
             member_id: shared.identity.member_id,
             term: Term(shared.published.term.load(Ordering::SeqCst)),
         };
+        let mut hub = Hub::new(header);
+        // Two hubs at full pressure take as much as large reads do.
+        hub.set_waiting_bytes_max((shared.options.large_request_bytes / 2).min(32 << 20));
         let streams = Mutex::new(Streams {
-            hub: Hub::new(header),
+            hub,
             wakes: BTreeMap::new(),
         });
         Self {

@@ -11,6 +11,7 @@ use crate::{
     errands::Errands,
     error::Status,
     http::HttpEndpoints,
+    incoming::Receiving,
     metadata::Metadata,
     metrics::{ByteMetrics, ClientVersions, EdgeMetrics},
     options::Options,
@@ -21,6 +22,7 @@ use crate::{
 pub(crate) struct IoContext {
     pub(crate) handle: Handle,
     pub(crate) options: Arc<Options>,
+    pub(crate) receiving: Receiving,
     pub(crate) routes: Routes,
     pub(crate) bytes: ByteMetrics,
     pub(crate) endpoints: HttpEndpoints,
@@ -41,8 +43,14 @@ impl IoContext {
         stop: Stop,
     ) -> Self {
         let endpoints = HttpEndpoints::new(handle.clone(), Arc::clone(metrics));
+        let receiving = Receiving {
+            message_bytes_max: options.message_bytes_max(),
+            body_timeout: options.body_timeout,
+            budget: Arc::clone(handle.receive_budget()),
+        };
         Self {
             handle,
+            receiving,
             options,
             routes: Routes::new(metrics),
             bytes: ByteMetrics::new(metrics),

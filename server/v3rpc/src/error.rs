@@ -269,6 +269,9 @@ impl From<SnapshotError> for Status {
     }
 }
 
+const NO_MEMORY: &str = "kvorum: too many large requests at once: try again, or read in pages with a limit \
+                         (an operator can raise large-request-memory)";
+
 /// Code and text of each refusal of the machine.
 const fn wire(error: Error) -> (Code, &'static str) {
     use Code::{
@@ -308,6 +311,8 @@ const fn wire(error: Error) -> (Code, &'static str) {
         Error::RequestTooLarge => (InvalidArgument, "etcdserver: request is too large"),
         // etcd's own mapping misses this one, so it travels without a code.
         Error::TooManyRequests => (Unknown, "etcdserver: too many requests"),
+        // Clients of etcd try reads again by themselves on this code only.
+        Error::NoMemory => (Unavailable, NO_MEMORY),
         Error::Timeout => (Unavailable, "etcdserver: request timed out"),
         Error::LeaderChanged => (Unavailable, "etcdserver: leader changed"),
         Error::NoLeader => (Unavailable, "etcdserver: no leader"),
@@ -380,6 +385,7 @@ mod tests {
             "etcdserver: request is too large",
         ),
         (Error::TooManyRequests, 2, "etcdserver: too many requests"),
+        (Error::NoMemory, 14, NO_MEMORY),
         (Error::Timeout, 14, "etcdserver: request timed out"),
         (Error::LeaderChanged, 14, "etcdserver: leader changed"),
         (Error::NoLeader, 14, "etcdserver: no leader"),

@@ -1,12 +1,6 @@
 //! gRPC's framing: a five-byte prefix before each message, and the trailers that end a call.
 
-use std::{
-    future::poll_fn,
-    task::{Context, Poll},
-};
-
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use h2::RecvStream;
 use http::{HeaderMap, HeaderValue, Response, header::CONTENT_TYPE};
 use prost::Message;
 
@@ -94,55 +88,6 @@ impl Buf for Payload {
     }
 }
 
-/// The messages of a request body, in order.
-pub(crate) struct Messages {
-    body: RecvStream,
-    frames: Frames,
-}
-
-impl Messages {
-    pub(crate) fn new(body: RecvStream, message_bytes_max: usize) -> Self {
-        Self {
-            body,
-            frames: Frames::new(message_bytes_max),
-        }
-    }
-
-    /// The next message, or `None` when the caller has sent its last one.
-    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Status> {
-        poll_fn(|task| self.poll_next(task)).await
-    }
-
-    /// The message of a caller who sends one.
-    pub(crate) async fn only(&mut self) -> Result<Bytes, Status> {
-        let message = self.next().await?;
-        message.ok_or_else(|| Status::internal("grpc: the request has no message"))
-    }
-
-    /// Polls for what `next` waits for.
-    pub(crate) fn poll_next(
-        &mut self,
-        task: &mut Context<'_>,
-    ) -> Poll<Result<Option<Bytes>, Status>> {
-        loop {
-            if let Some(message) = self.frames.take()? {
-                return Poll::Ready(Ok(Some(message)));
-            }
-            match self.body.poll_data(task) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(None) if self.frames.is_empty() => return Poll::Ready(Ok(None)),
-                Poll::Ready(None) => return Poll::Ready(Err(Status::internal("unexpected EOF"))),
-                Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(Status::canceled())),
-                Poll::Ready(Some(Ok(chunk))) => {
-                    // Fails only if the stream is gone, which the next poll reports.
-                    let _ = self.body.flow_control().release_capacity(chunk.len());
-                    self.frames.push(chunk);
-                }
-            }
-        }
-    }
-}
-
 /// Cuts received bytes into messages. A message that arrived in one piece is a slice of it, not a copy.
 pub(crate) struct Frames {
     chunk: Bytes,
@@ -161,7 +106,25 @@ impl Frames {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.chunk.is_empty() && self.grown.is_empty()
+        self.len() == 0
+    }
+
+    /// Bytes that have come and were not taken.
+    pub(crate) fn len(&self) -> usize {
+        self.chunk.len() + self.grown.len()
+    }
+
+    /// Length of the message of which a part has come; none if that is not known, or is refused by `take`.
+    pub(crate) fn incomplete(&self) -> Option<usize> {
+        message_length(self.held(), self.message_bytes_max).ok()?
+    }
+
+    fn held(&self) -> &[u8] {
+        if self.grown.is_empty() {
+            &self.chunk
+        } else {
+            &self.grown
+        }
     }
 
     pub(crate) fn push(&mut self, chunk: Bytes) {
@@ -170,7 +133,9 @@ impl Frames {
             return;
         }
         if self.grown.is_empty() {
-            self.grown.reserve(self.chunk.len() + chunk.len());
+            let whole = self.incomplete().map_or(0, |bytes| PREFIX_BYTES + bytes);
+            let come = self.chunk.len() + chunk.len();
+            self.grown.reserve(whole.max(come));
             self.grown
                 .extend_from_slice(&std::mem::take(&mut self.chunk));
         }
@@ -178,11 +143,7 @@ impl Frames {
     }
 
     pub(crate) fn take(&mut self) -> Result<Option<Bytes>, Status> {
-        let held: &[u8] = if self.grown.is_empty() {
-            &self.chunk
-        } else {
-            &self.grown
-        };
+        let held = self.held();
         let Some(message_bytes) = message_length(held, self.message_bytes_max)? else {
             return Ok(None);
         };

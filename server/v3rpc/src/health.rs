@@ -8,7 +8,8 @@ use kvorum_proto::healthpb::{
 
 use crate::{
     error::{Code, Status},
-    frame::{Messages, Payload, decode, frame},
+    frame::{Payload, decode, frame},
+    incoming::Messages,
     stream::{Ending, Outgoing},
 };
 

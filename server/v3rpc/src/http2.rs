@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use h2::{
-    Ping, PingPong, RecvStream,
+    Ping, PingPong, Reason, RecvStream,
     server::{Connection, SendResponse},
 };
 use http::{Method, Request, header::CONTENT_TYPE};
@@ -28,6 +28,7 @@ use crate::{
     error::Status,
     frame::Payload,
     gather::Gather,
+    header_block::Followed,
     options::{Options, Scope},
     route::Rpc,
     stream, unary,
@@ -43,6 +44,8 @@ const RESET_STREAMS_MAX: usize = 256;
 const SMALL_FRAME_BUDGET_BYTES: usize = 16 * 1024 * 1024;
 /// What is written to a stream and not yet taken by the peer's window.
 const SEND_BUFFER_BYTES: usize = 256 * 1024;
+/// Calls that one connection may have open whatever the setting says: each takes memory even if it never sends a byte.
+const CALLS_MAX: usize = 64 * 1024;
 /// After a GOAWAY, calls that were on their way still arrive for so long.
 const LINGER: Duration = Duration::from_millis(100);
 
@@ -57,11 +60,13 @@ pub(crate) async fn serve<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let (socket, in_header_block) = Followed::new(socket);
     let gather = Gather::new(Lenient::new(socket), read_ahead);
     let connection = handshake(&cx.options, &gather).await?;
     let keepalive = Keepalive::new(connection.1, &cx.options);
     let unary_calls = Rc::new(Cell::new(0));
     let drain_timeout = cx.options.drain_timeout;
+    let block_timeout = cx.options.header_timeout;
     let start = {
         let unary_calls = Rc::clone(&unary_calls);
         move |request, respond| {
@@ -80,6 +85,9 @@ where
         calls: FuturesUnordered::new(),
         start,
         keepalive,
+        in_header_block,
+        block_timeout,
+        block_timer: None,
     };
     let outcome = tokio::select! {
         biased;
@@ -141,6 +149,10 @@ struct Driver<S, F, C> {
     calls: FuturesUnordered<F>,
     start: C,
     keepalive: Keepalive,
+    in_header_block: Rc<Cell<bool>>,
+    block_timeout: Duration,
+    /// Runs while the peer is in the middle of a header block.
+    block_timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S, F, C> Driver<S, F, C>
@@ -164,13 +176,32 @@ where
         if let Poll::Ready(Err(error)) = self.gather.poll_drain(task) {
             return Poll::Ready(Err(error));
         }
+        if self.poll_block(task).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         self.keepalive.poll(task)
+    }
+
+    /// Ready if a header block does not end in time.
+    fn poll_block(&mut self, task: &mut Context<'_>) -> Poll<()> {
+        if !self.in_header_block.get() {
+            self.block_timer = None;
+            return Poll::Pending;
+        }
+        let timeout = self.block_timeout;
+        let timer = self
+            .block_timer
+            .get_or_insert_with(|| Box::pin(sleep(timeout)));
+        timer.as_mut().poll(task)
     }
 
     /// Reads and writes frames; starts the calls that have arrived. Ready once the connection is closed.
     fn poll_accept(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             match self.connection.poll_accept(task) {
+                Poll::Ready(Some(Ok((_, mut respond)))) if self.calls.len() >= CALLS_MAX => {
+                    respond.send_reset(Reason::REFUSED_STREAM);
+                }
                 Poll::Ready(Some(Ok((request, respond)))) => {
                     self.calls.push((self.start)(request, respond));
                 }

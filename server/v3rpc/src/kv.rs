@@ -46,7 +46,7 @@ pub(crate) async fn compact(handle: &Handle, message: Bytes) -> Result<Bytes, St
 }
 
 /// A `RangeResponse` around pairs that stay encoded as they are stored.
-fn range_frame(header: &ResponseHeader, reply: &RangeReply) -> Result<Bytes, Status> {
+pub(crate) fn range_frame(header: &ResponseHeader, reply: &RangeReply) -> Result<Bytes, Status> {
     let parts = RangeParts {
         header: Some(*header),
         kvs: &reply.kvs,

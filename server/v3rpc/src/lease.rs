@@ -7,7 +7,8 @@ use kvorum_proto::etcdserverpb::LeaseLeasesRequest;
 
 use crate::{
     error::Status,
-    frame::{Messages, Payload, decode, frame},
+    frame::{Payload, decode, frame},
+    incoming::Messages,
     stream::{Ending, Outgoing},
     unary::complete,
 };

@@ -20,6 +20,8 @@ pub struct Options {
     pub handshake_timeout: Duration,
     /// From there to knowing which protocol is spoken, and for the head of an HTTP/1 request.
     pub header_timeout: Duration,
+    /// What a request's message may take to come, beside a second for every 16 KiB of it.
+    pub body_timeout: Duration,
     /// How long calls that are under way may take once the listener stops.
     pub drain_timeout: Duration,
     /// Open streams with `hasleader` end after three of these without a leader.
@@ -43,6 +45,7 @@ impl Default for Options {
             connections_max: usize::MAX,
             handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(20),
             drain_timeout: Duration::from_secs(7),
             election_timeout: Duration::from_secs(1),
             slow_request: Duration::from_millis(300),

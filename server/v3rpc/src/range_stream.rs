@@ -3,7 +3,8 @@
 use crate::{
     context::IoContext,
     error::Status,
-    frame::{Messages, Payload, decode, open},
+    frame::{Payload, decode, open},
+    incoming::Messages,
     kv::{RangeParts, field_bytes, put_length},
     stream::{Ending, Outgoing},
 };

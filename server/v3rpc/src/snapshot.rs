@@ -6,7 +6,8 @@ use kvorum_proto::etcdserverpb::{SnapshotRequest, SnapshotResponse};
 
 use crate::{
     error::Status,
-    frame::{Messages, Payload, decode, frame},
+    frame::{Payload, decode, frame},
+    incoming::Messages,
     stream::{Ending, Outgoing},
     version::STORAGE_VERSION,
 };

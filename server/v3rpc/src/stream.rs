@@ -15,8 +15,10 @@ use crate::{
     context::IoContext,
     election,
     error::{Code, Status},
-    frame::{self, Messages, PREFIX_BYTES, Payload},
-    health, lease,
+    frame::{self, PREFIX_BYTES, Payload},
+    health,
+    incoming::Messages,
+    lease,
     metadata::Metadata,
     metrics::{ByteMetrics, MethodMetrics},
     range_stream,
@@ -168,7 +170,7 @@ pub(crate) async fn serve(
     let Ok(stream) = respond.send_response(frame::response_head(), false) else {
         return;
     };
-    let mut messages = Messages::new(body, cx.options.message_bytes_max());
+    let mut messages = Messages::new(body, &cx.receiving);
     let mut out = Outgoing {
         stream,
         metrics: &route.metrics,

@@ -19,14 +19,15 @@ use crate::{
     context::IoContext,
     downgrade, election,
     error::{Code, Status},
-    frame::{self, Messages, PREFIX_BYTES, Payload},
-    health, kv, leadership, lease, lock, maintenance,
+    frame::{self, Payload},
+    health,
+    incoming::Messages,
+    kv,
+    large::{self, Reply},
+    leadership, lease, lock, maintenance,
     route::{Route, Unary},
-    stream::{Ended, wait_for_window},
+    stream::Ended,
 };
-
-/// Replies above this size wait for the caller's window piece by piece.
-const LARGE_REPLY_BYTES: usize = 64 * 1024;
 
 /// Answers one call and counts it.
 pub(crate) async fn serve(
@@ -62,8 +63,8 @@ pub(crate) async fn serve(
         Some(Ok(reply)) => {
             ended.code = Code::Ok;
             route.metrics.sent.increment(1);
-            cx.bytes.sent.increment((reply.len() - PREFIX_BYTES) as u64);
-            if send(&mut respond, reply).await.is_err() {
+            cx.bytes.sent.increment(reply.message_bytes() as u64);
+            if large::send(&mut respond, reply).await.is_err() {
                 ended.code = Code::Canceled;
             }
         }
@@ -86,15 +87,15 @@ async fn answer(
     route: &Route,
     rpc: Unary,
     body: RecvStream,
-) -> Result<Bytes, Status> {
-    let mut messages = Messages::new(body, cx.options.message_bytes_max());
+) -> Result<Reply, Status> {
+    let mut messages = Messages::new(body, &cx.receiving);
     let message = messages.only().await?;
     route.metrics.received.increment(1);
     cx.bytes.received.increment(message.len() as u64);
-    call(cx, rpc, message).await
+    large::answer(cx, rpc, message).await
 }
 
-async fn call(cx: &IoContext, rpc: Unary, message: Bytes) -> Result<Bytes, Status> {
+pub(crate) async fn call(cx: &IoContext, rpc: Unary, message: Bytes) -> Result<Bytes, Status> {
     let handle = &cx.handle;
     match rpc {
         Unary::Range => kv::range(handle, message).await,
@@ -134,8 +135,8 @@ async fn call(cx: &IoContext, rpc: Unary, message: Bytes) -> Result<Bytes, Statu
 async fn until(
     timeout: Option<Duration>,
     respond: &mut SendResponse<Payload>,
-    mut answer: Pin<&mut impl Future<Output = Result<Bytes, Status>>>,
-) -> Option<Result<Bytes, Status>> {
+    mut answer: Pin<&mut impl Future<Output = Result<Reply, Status>>>,
+) -> Option<Result<Reply, Status>> {
     // Made only if the first poll does not answer: most reads need no timer.
     let mut timer: Option<Pin<Box<Sleep>>> = None;
     poll_fn(|task| {
@@ -151,20 +152,6 @@ async fn until(
         respond.poll_reset(task).map(|_| None)
     })
     .await
-}
-
-/// Sends head, message and trailers.
-async fn send(respond: &mut SendResponse<Payload>, mut reply: Bytes) -> Result<(), h2::Error> {
-    let mut stream = respond.send_response(frame::response_head(), false)?;
-    while reply.len() > LARGE_REPLY_BYTES {
-        let window = wait_for_window(&mut stream, reply.len()).await?;
-        let piece = reply.split_to(window.min(reply.len()));
-        stream.send_data(Payload::One(piece), false)?;
-    }
-    if !reply.is_empty() {
-        stream.send_data(Payload::One(reply), false)?;
-    }
-    stream.send_trailers(frame::ok_trailers())
 }
 
 fn warn_if_slow(cx: &IoContext, route: &Route, took: Duration) {

@@ -15,7 +15,8 @@ use kvorum_member::{WatchFrame, WatchStream};
 use crate::{
     context::IoContext,
     error::Status,
-    frame::{Messages, PREFIX_BYTES, Payload, decode, put_prefix},
+    frame::{PREFIX_BYTES, Payload, decode, put_prefix},
+    incoming::Messages,
     stream::{Ending, Outgoing},
 };
 

@@ -42,20 +42,57 @@ impl From<BackendError> for ReadError {
 
 /// A pair on its way to the reply.
 #[derive(Debug)]
-enum Found {
-    /// Encoded and complete.
-    Pair(Bytes),
-    /// To be read from the state store.
-    Stored(Revision),
+pub struct Row {
+    revision: Revision,
+    /// Encoded and complete; none if it must be read from the state store.
+    kv: Option<Bytes>,
+    /// The pair is in memory only because it was in the window. Kept for long, it would keep its neighbours too.
+    borrowed: bool,
 }
 
-impl Found {
-    fn stored(&self) -> Option<Revision> {
-        match self {
-            Self::Stored(revision) => Some(*revision),
-            Self::Pair(_) => None,
+impl Row {
+    /// Length of the pair, if it is in memory.
+    #[must_use]
+    pub fn pair_bytes(&self) -> Option<usize> {
+        self.kv.as_ref().map(Bytes::len)
+    }
+
+    /// Lets go of what can be looked up again.
+    pub fn release(&mut self) {
+        if self.borrowed {
+            self.kv = None;
         }
     }
+
+    /// Takes the pair from the window if it is there (again).
+    pub fn look_up(&mut self, store: &Store) {
+        if self.kv.is_none() {
+            self.kv = store.recent_kv(self.revision);
+            self.borrowed = self.kv.is_some();
+        }
+    }
+}
+
+/// The pairs of `rows`, in order: those that are not in memory come from the state store.
+///
+/// # Errors
+/// The state store failed, or a record was compacted since the row was found.
+pub fn fetch(rows: &[Row], records: &Arc<dyn Records>) -> Result<Vec<Bytes>, ReadError> {
+    let missing = rows.iter().filter(|row| row.kv.is_none());
+    let missing: Vec<Revision> = missing.map(|row| row.revision).collect();
+    let stored = match missing.as_slice() {
+        [] => Vec::new(),
+        some => records.get_many(some)?,
+    };
+    let mut stored = stored.into_iter();
+    let mut kvs = Vec::with_capacity(rows.len());
+    for row in rows {
+        kvs.push(match &row.kv {
+            Some(kv) => kv.clone(),
+            None => stored.next().flatten().ok_or(Error::Compacted)?.kv,
+        });
+    }
+    Ok(kvs)
 }
 
 /// A range being read.
@@ -65,7 +102,9 @@ pub struct Reading<'r> {
     at: i64,
     latest: bool,
     header: i64,
-    found: Vec<Found>,
+    found: Vec<Row>,
+    /// Rows that were taken away already.
+    taken: usize,
     count: i64,
     counts: bool,
     after: Option<Box<[u8]>>,
@@ -105,6 +144,7 @@ impl<'r> Reading<'r> {
             latest,
             header: newest,
             found: Vec::new(),
+            taken: 0,
             count: 0,
             counts: true,
             after: None,
@@ -167,7 +207,7 @@ impl<'r> Reading<'r> {
             };
             if let Some(revision) = seen {
                 self.count += 1;
-                if self.found.len() < wanted {
+                if self.taken + self.found.len() < wanted {
                     self.collect(store, key, index, revision);
                 } else if !self.counts {
                     break;
@@ -199,8 +239,9 @@ impl<'r> Reading<'r> {
     }
 
     fn collect(&mut self, store: &Store, key: &[u8], index: &KeyIndex, revision: Revision) {
-        let found = match self.numbers_only(index, revision) {
-            Some(l) => Found::Pair(encoding::encode(
+        let numbers = self.numbers_only(index, revision);
+        let kv = match numbers {
+            Some(l) => Some(encoding::encode(
                 &mut self.arena,
                 &Pair {
                     key,
@@ -211,11 +252,13 @@ impl<'r> Reading<'r> {
                     lease: l.lease,
                 },
             )),
-            None => store
-                .recent_kv(revision)
-                .map_or(Found::Stored(revision), Found::Pair),
+            None => store.recent_kv(revision),
         };
-        self.found.push(found);
+        self.found.push(Row {
+            revision,
+            borrowed: numbers.is_none() && kv.is_some(),
+            kv,
+        });
     }
 
     /// The newest numbers of a key, if they are all that the request needs.
@@ -232,25 +275,36 @@ impl<'r> Reading<'r> {
         self.at
     }
 
+    /// Revision of the store when the read began.
+    #[must_use]
+    pub fn header(&self) -> i64 {
+        self.header
+    }
+
+    /// Keys seen so far.
+    #[must_use]
+    pub fn count(&self) -> i64 {
+        self.count
+    }
+
+    /// The rows collected so far and not yet taken.
+    #[must_use]
+    pub fn rows(&self) -> &[Row] {
+        &self.found
+    }
+
+    /// Takes the rows collected so far, so that a long read need not hold them all.
+    pub fn take_rows(&mut self) -> Vec<Row> {
+        self.taken += self.found.len();
+        std::mem::take(&mut self.found)
+    }
+
     /// Fetches what is not in memory, and filters, sorts and cuts.
     ///
     /// # Errors
     /// The state store failed, or a record was compacted while this read was under way.
     pub fn finish(self, records: &Arc<dyn Records>) -> Result<RangeReply, ReadError> {
-        let stored: Vec<Revision> = self.found.iter().filter_map(Found::stored).collect();
-        let mut stored = if stored.is_empty() {
-            Vec::new()
-        } else {
-            records.get_many(&stored)?
-        }
-        .into_iter();
-        let mut kvs = Vec::with_capacity(self.found.len());
-        for found in self.found {
-            kvs.push(match found {
-                Found::Pair(kv) => kv,
-                Found::Stored(_) => stored.next().flatten().ok_or(Error::Compacted)?.kv,
-            });
-        }
+        let kvs = fetch(&self.found, records)?;
         let limit = usize::try_from(self.request.limit).ok().filter(|l| *l > 0);
         let mut kvs = shape(self.request, kvs);
         let more = !self.request.count_only && limit.is_some_and(|l| kvs.len() > l);
@@ -276,6 +330,14 @@ pub fn read_now(store: &Store, mut reading: Reading<'_>) -> Result<RangeReply, R
     reading.finish(store.records())
 }
 
+/// True if pairs leave in the order and the number in which they are found.
+#[must_use]
+pub fn is_plain(r: &pb::RangeRequest) -> bool {
+    let key = pb::range_request::SortTarget::Key as i32;
+    let descend = pb::range_request::SortOrder::Descend as i32;
+    r.sort_target == key && r.sort_order != descend && !has_filters(r)
+}
+
 fn has_filters(r: &pb::RangeRequest) -> bool {
     r.max_mod_revision != 0
         || r.min_mod_revision != 0
@@ -287,6 +349,12 @@ fn sorts_by_value(r: &pb::RangeRequest) -> bool {
     r.sort_target == pb::range_request::SortTarget::Value as i32
 }
 
+/// True if no filter of the request drops this encoded pair.
+#[must_use]
+pub fn is_wanted(r: &pb::RangeRequest, kv: &Bytes) -> bool {
+    !has_filters(r) || KeyValue::decode(kv.clone()).is_ok_and(|kv| passes(r, &kv))
+}
+
 fn passes(r: &pb::RangeRequest, kv: &KeyValue) -> bool {
     (r.max_mod_revision == 0 || kv.mod_revision <= r.max_mod_revision)
         && (r.min_mod_revision == 0 || kv.mod_revision >= r.min_mod_revision)
@@ -294,40 +362,40 @@ fn passes(r: &pb::RangeRequest, kv: &KeyValue) -> bool {
         && (r.min_create_revision == 0 || kv.create_revision >= r.min_create_revision)
 }
 
-/// Filters and sorts. A target other than the key without an order sorts ascending, after the cut to `limit + 1`
-/// rows in key order: etcd's quirk, kept (ETCD.md 2.3).
-fn shape(r: &pb::RangeRequest, kvs: Vec<Bytes>) -> Vec<Bytes> {
+/// Filters and sorts rows that come in key order. A target other than the key without an order sorts ascending, after
+/// the cut to `limit + 1` rows in key order: etcd's quirk, kept (ETCD.md 2.3).
+#[must_use]
+pub fn shape(r: &pb::RangeRequest, mut kvs: Vec<Bytes>) -> Vec<Bytes> {
     use pb::range_request::{SortOrder, SortTarget};
+    if has_filters(r) {
+        kvs.retain(|kv| is_wanted(r, kv));
+    }
     let target = SortTarget::try_from(r.sort_target).unwrap_or(SortTarget::Key);
-    let order = SortOrder::try_from(r.sort_order).unwrap_or(SortOrder::None);
-    let sorted = target != SortTarget::Key || order == SortOrder::Descend;
-    if !sorted && !has_filters(r) {
-        return kvs;
+    let descend = SortOrder::try_from(r.sort_order) == Ok(SortOrder::Descend);
+    match target {
+        SortTarget::Key if descend => kvs.reverse(),
+        SortTarget::Key => {}
+        SortTarget::Version => sort(&mut kvs, descend, |kv| kv.version),
+        SortTarget::Create => sort(&mut kvs, descend, |kv| kv.create_revision),
+        SortTarget::Mod => sort(&mut kvs, descend, |kv| kv.mod_revision),
+        SortTarget::Value => sort(&mut kvs, descend, |kv| kv.value),
     }
-    let mut rows: Vec<(KeyValue, Bytes)> = kvs
-        .into_iter()
-        .filter_map(|kv| Some((KeyValue::decode(kv.clone()).ok()?, kv)))
-        .filter(|(decoded, _)| passes(r, decoded))
-        .collect();
-    if sorted {
-        let by = |a: &KeyValue, b: &KeyValue| match target {
-            SortTarget::Key => a.key.cmp(&b.key),
-            SortTarget::Version => a.version.cmp(&b.version),
-            SortTarget::Create => a.create_revision.cmp(&b.create_revision),
-            SortTarget::Mod => a.mod_revision.cmp(&b.mod_revision),
-            SortTarget::Value => a.value.cmp(&b.value),
-        };
-        // Equal rows stay in key order either way.
-        if order == SortOrder::Descend {
-            rows.sort_by(|a, b| by(&b.0, &a.0));
-        } else {
-            rows.sort_by(|a, b| by(&a.0, &b.0));
-        }
-    }
-    rows.into_iter().map(|(_, kv)| kv).collect()
+    kvs
 }
 
-fn strip_value(kv: &mut Bytes) {
+/// Equal rows stay in key order either way.
+fn sort<K: Ord>(kvs: &mut [Bytes], descend: bool, by: impl Fn(KeyValue) -> K) {
+    // The store's own encoding always decodes.
+    let by = |kv: &Bytes| by(KeyValue::decode(kv.clone()).unwrap_or_default());
+    if descend {
+        kvs.sort_by_cached_key(|kv| std::cmp::Reverse(by(kv)));
+    } else {
+        kvs.sort_by_cached_key(by);
+    }
+}
+
+/// Drops the value of an encoded pair.
+pub fn strip_value(kv: &mut Bytes) {
     if let Ok(mut decoded) = KeyValue::decode(kv.clone())
         && !decoded.value.is_empty()
     {

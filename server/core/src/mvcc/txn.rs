@@ -12,6 +12,7 @@ use super::compare;
 use super::interval::Interval;
 use super::ops::OpCounts;
 use super::range::{self, ReadError, Reading};
+use super::read_txn::ReadTxn;
 use super::store::{Event, Store, Write};
 use crate::backend::BackendError;
 use crate::error::Error;
@@ -246,7 +247,7 @@ impl<'a> Writing<'a> {
 
 /// A range inside a transaction is checked against the state before it, and unlike a plain one a negative revision is
 /// below the compact revision. (etcd: checkRange)
-fn check_range_revision(store: &Store, r: &pb::RangeRequest) -> Result<(), Error> {
+pub(super) fn check_range_revision(store: &Store, r: &pb::RangeRequest) -> Result<(), Error> {
     if r.revision > store.current() {
         return Err(Error::FutureRevision);
     }
@@ -282,34 +283,17 @@ pub fn read_txn(
     store: &Store,
     r: &pb::TxnRequest,
 ) -> Result<(pb::TxnResponse, OpCounts), ReadError> {
-    let mut path = Vec::new();
-    let compared = compare::path(store, r, &mut path)?;
-    let succeeded = path.first().copied().unwrap_or_default();
-    let ops = || {
-        compare::branch(r, succeeded)
-            .iter()
-            .filter_map(|op| match &op.request {
-                Some(Op::RequestRange(r)) => Some(r),
-                _ => None,
-            })
-    };
-    for range in ops() {
-        check_range_revision(store, range)?;
-    }
+    let steps = ReadTxn::new(store, r)?;
     let mut responses = Vec::new();
-    for request in ops() {
-        let reply = range::read_now(store, Reading::in_txn(request, store.current()))?;
+    for (_, reading) in steps.readings() {
+        let reply = range::read_now(store, reading)?;
         let response = Some(Response::ResponseRange(range::to_message(reply)));
         responses.push(pb::ResponseOp { response });
     }
-    let ops = OpCounts {
-        ranges: compared + responses.len() as u64,
-        ..OpCounts::default()
-    };
     let response = pb::TxnResponse {
-        header: header(store.current()),
-        succeeded,
+        header: header(steps.at),
+        succeeded: steps.succeeded,
         responses,
     };
-    Ok((response, ops.grouped()))
+    Ok((response, steps.ops))
 }

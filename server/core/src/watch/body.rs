@@ -3,7 +3,11 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::encoding::encode_varint;
 
-use crate::mvcc::encoding::framed_len;
+use super::group::Wanted;
+use super::history::History;
+use crate::backend::{BackendError, Record};
+use crate::mvcc::Event;
+use crate::mvcc::encoding::{framed_len, key_of, numbers_of};
 
 /// Field 11 of `WatchResponse`, length-delimited.
 const EVENT: u8 = 0x5a;
@@ -98,4 +102,32 @@ impl Body {
         }
         pieces
     }
+}
+
+/// The events of an apply pass as watchers with this wish get them.
+pub(super) fn live_body(
+    wanted: &Wanted,
+    events: &[&Event],
+    history: &dyn History,
+) -> Result<Body, BackendError> {
+    let mut body = Body::default();
+    for e in events {
+        let r = &e.record;
+        let prev = match e.prev.filter(|_| wanted.prev_kv) {
+            // Changed twice in one transaction: what came before is what the revision before showed.
+            Some(p) if p.main == r.revision.main => {
+                history.pair_at(key_of(&r.kv), r.revision.main - 1)?
+            }
+            Some(p) => history.pair(p)?,
+            None => None,
+        };
+        body.push(r.revision.main, r.tombstone, &r.kv, prev.as_deref());
+    }
+    Ok(body)
+}
+
+/// A put that begins a generation has nothing before it, whatever the revision before showed: its transaction may
+/// have deleted the key first.
+pub(super) fn has_before(r: &Record) -> bool {
+    r.tombstone || numbers_of(&r.kv).is_some_and(|n| n.create_revision != r.revision.main)
 }

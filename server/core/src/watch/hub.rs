@@ -6,13 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use kvorum_proto::etcdserverpb as pb;
 use prost::Message;
 
-use super::body::{Body, Piece};
+use super::body::{Body, Piece, has_before, live_body};
 use super::group::{Groups, Wanted};
 use super::history::History;
-use super::stream::{Frame, Stream, StreamId};
+use super::parked::Parked;
+use super::stream::{Frame, Pressure, Stream, StreamId};
 use crate::backend::{BackendError, Record};
 use crate::mvcc::Event;
-use crate::mvcc::encoding::{key_of, numbers_of};
+use crate::mvcc::encoding::key_of;
 use crate::types::{ClusterId, MemberId, Term, WatchId};
 
 /// What every response header says beside the revision.
@@ -73,6 +74,12 @@ pub(super) struct Told {
 /// Records per page of history, and watchers that share one.
 const PAGE_RECORDS: usize = 1000;
 const PAGE_WATCHERS: usize = 512;
+/// A page that holds more than this is followed by a shorter one.
+const PAGE_BYTES: usize = 1 << 20;
+/// Events that are encoded in one go, bytes; then others of this thread have their turn.
+const TURN_BYTES: usize = 1 << 20;
+/// What may wait on all streams of a hub together, unless it is told otherwise.
+const WAITING_BYTES_MAX: usize = 32 << 20;
 
 /// All watchers of one I/O thread.
 #[derive(Debug, Default)]
@@ -84,6 +91,10 @@ pub struct Hub {
     watchers: BTreeMap<WatcherKey, Watcher>,
     groups: Groups,
     unsynced: BTreeSet<(i64, WatcherKey)>,
+    /// Unsynced too, but their streams have no room.
+    parked: Parked,
+    pressure: Pressure,
+    page_records: usize,
     last_stream: u64,
     last_watcher: u64,
     /// Streams that got something to send since they were last asked for.
@@ -96,8 +107,15 @@ impl Hub {
     pub fn new(header: Header) -> Self {
         Self {
             header,
+            pressure: Pressure::new(WAITING_BYTES_MAX),
+            page_records: PAGE_RECORDS / 64,
             ..Self::default()
         }
+    }
+
+    /// Bounds what waits on all streams together. Beyond it a stream keeps only a little for a client that is slow.
+    pub fn set_waiting_bytes_max(&mut self, bytes: usize) {
+        self.pressure = Pressure::new(bytes);
     }
 
     /// The term that headers carry from now on.
@@ -117,10 +135,10 @@ impl Hub {
         self.streams.len()
     }
 
-    /// Number of watchers that are on their way through history.
+    /// Number of watchers that are on their way through history, or wait for their client to read.
     #[must_use]
     pub fn unsynced(&self) -> usize {
-        self.unsynced.len()
+        self.unsynced.len() + self.parked.len()
     }
 
     /// Number of events that wait to be taken.
@@ -150,13 +168,23 @@ impl Hub {
                 self.remove(key);
             }
         }
-        self.streams.remove(&stream);
+        if let Some(mut gone) = self.streams.remove(&stream) {
+            while let Some(frame) = gone.pop() {
+                self.pressure.taken(&frame);
+            }
+        }
         self.woken.remove(&stream);
     }
 
     /// The next response of a stream.
     pub fn take(&mut self, stream: StreamId) -> Option<Frame> {
-        self.streams.get_mut(&stream)?.pop()
+        let waiting = self.streams.get_mut(&stream)?;
+        let frame = waiting.pop()?;
+        self.pressure.taken(&frame);
+        if waiting.has_room(&self.pressure) {
+            self.parked.has_room(stream);
+        }
+        Some(frame)
     }
 
     /// Streams that got something to send since the last call.
@@ -167,7 +195,7 @@ impl Hub {
     /// True if some watcher is on its way through history.
     #[must_use]
     pub fn has_unsynced(&self) -> bool {
-        !self.unsynced.is_empty()
+        !self.unsynced.is_empty() || self.parked.has_ready()
     }
 
     fn push(&mut self, stream: StreamId, frame: Frame) {
@@ -175,6 +203,7 @@ impl Hub {
             if !s.is_waiting() {
                 self.woken.insert(stream);
             }
+            self.pressure.waits(&frame);
             s.push(frame);
         }
     }
@@ -253,8 +282,8 @@ impl Hub {
         };
         if w.synced {
             self.groups.leave(&w.wanted, key);
-        } else {
-            self.unsynced.remove(&(w.next, key));
+        } else if !self.unsynced.remove(&(w.next, key)) {
+            self.parked.remove(w.stream, (w.next, key));
         }
         if let Some(s) = self.streams.get_mut(&w.stream) {
             s.watchers.remove(&w.id);
@@ -319,7 +348,7 @@ impl Hub {
             let Some(stream) = self.streams.get(&w.stream) else {
                 continue;
             };
-            if stream.is_full() {
+            if stream.is_full(&self.pressure) {
                 let next = w.next.max(self.revision + 1);
                 self.unsync(key, next);
                 continue;
@@ -391,45 +420,64 @@ impl Hub {
     /// # Errors
     /// The state store failed.
     pub fn catch_up(&mut self, history: &dyn History) -> Result<bool, BackendError> {
+        self.unsynced.extend(self.parked.take_ready(PAGE_WATCHERS));
         self.end_compacted(history.compacted());
-        let movable: Vec<(i64, WatcherKey)> = self
-            .unsynced
-            .iter()
-            .filter(|(_, k)| self.can_move(*k))
-            .take(PAGE_WATCHERS)
-            .copied()
-            .collect();
+        let movable = self.movable();
         let Some((from, _)) = movable.first().copied() else {
-            return Ok(false);
+            return Ok(self.has_unsynced());
         };
         let to = self.revision;
         if from > to {
             movable
                 .into_iter()
                 .for_each(|(next, key)| self.advance(key, next));
-            return Ok(self.has_movable());
+            return Ok(self.has_unsynced());
         }
-        let page = history.page(from, to, PAGE_RECORDS)?;
+        let page = history.page(from, to, self.page_records.max(1))?;
+        self.size_pages(&page.records);
         let current = history.current();
+        let mut encoded = 0;
         for (next, key) in movable {
-            if next <= page.complete_to {
-                self.replay(key, next, &page.records, current, history)?;
+            if next <= page.complete_to && encoded < TURN_BYTES {
+                encoded += self.replay(key, next, &page.records, current, history)?;
                 self.advance(key, page.complete_to + 1);
             }
         }
-        Ok(self.has_movable())
+        Ok(self.has_unsynced())
     }
 
-    fn has_movable(&self) -> bool {
-        self.unsynced.iter().any(|(_, k)| self.can_move(*k))
+    /// The next watchers that go on, those furthest behind first. Those that cannot go on are out of the way then.
+    fn movable(&mut self) -> Vec<(i64, WatcherKey)> {
+        let mut movable = Vec::new();
+        let mut stuck = Vec::new();
+        for place in &self.unsynced {
+            if movable.len() == PAGE_WATCHERS {
+                break;
+            }
+            let Some(id) = self.watchers.get(&place.1).map(|w| w.stream) else {
+                continue;
+            };
+            match self.streams.get(&id) {
+                Some(stream) if stream.has_room(&self.pressure) => movable.push(*place),
+                _ => stuck.push((id, *place)),
+            }
+        }
+        for (stream, place) in stuck {
+            self.unsynced.remove(&place);
+            self.parked.park(stream, place);
+            self.parked.is_full(stream);
+        }
+        movable
     }
 
-    fn can_move(&self, key: WatcherKey) -> bool {
-        let stream = self
-            .watchers
-            .get(&key)
-            .and_then(|w| self.streams.get(&w.stream));
-        stream.is_some_and(Stream::has_room)
+    /// Pages follow the size of the records: a thousand of the largest would be gigabytes.
+    fn size_pages(&mut self, records: &[Record]) {
+        let bytes: usize = records.iter().map(|r| r.kv.len()).sum();
+        if bytes > PAGE_BYTES {
+            self.page_records = (self.page_records / 4).max(1);
+        } else if bytes < PAGE_BYTES / 4 {
+            self.page_records = (self.page_records * 2).clamp(1, PAGE_RECORDS);
+        }
     }
 
     fn advance(&mut self, key: WatcherKey, next: i64) {
@@ -439,6 +487,7 @@ impl Hub {
         }
     }
 
+    /// Queues what a watcher wants of a page; gives how many bytes that is.
     fn replay(
         &mut self,
         key: WatcherKey,
@@ -446,9 +495,9 @@ impl Hub {
         records: &[Record],
         current: i64,
         history: &dyn History,
-    ) -> Result<(), BackendError> {
+    ) -> Result<usize, BackendError> {
         let Some(w) = self.watchers.get(&key) else {
-            return Ok(());
+            return Ok(0);
         };
         let interval = w.wanted.interval();
         let mut body = Body::default();
@@ -464,15 +513,17 @@ impl Hub {
             };
             body.push(main, r.tombstone, &r.kv, prev.as_deref());
         }
+        let mut encoded = 0;
         if !body.is_empty() {
             let size = self
                 .streams
                 .get(&w.stream)
                 .map_or(usize::MAX, |s| s.fragment_bytes);
             let pieces = body.cut(w.fragment.then_some(size));
+            encoded = pieces.iter().map(|piece| piece.bytes.len()).sum();
             self.send(key, &pieces, Some(current));
         }
-        Ok(())
+        Ok(encoded)
     }
 
     /// Ends the watchers whose next revision is gone. etcd keeps them registered until the client cancels, which
@@ -524,31 +575,4 @@ impl Hub {
             );
         }
     }
-}
-
-fn live_body(
-    wanted: &Wanted,
-    events: &[&Event],
-    history: &dyn History,
-) -> Result<Body, BackendError> {
-    let mut body = Body::default();
-    for e in events {
-        let r = &e.record;
-        let prev = match e.prev.filter(|_| wanted.prev_kv) {
-            // Changed twice in one transaction: what came before is what the revision before showed.
-            Some(p) if p.main == r.revision.main => {
-                history.pair_at(key_of(&r.kv), r.revision.main - 1)?
-            }
-            Some(p) => history.pair(p)?,
-            None => None,
-        };
-        body.push(r.revision.main, r.tombstone, &r.kv, prev.as_deref());
-    }
-    Ok(body)
-}
-
-/// A put that begins a generation has nothing before it, whatever the revision before showed: its transaction may
-/// have deleted the key first.
-fn has_before(r: &Record) -> bool {
-    r.tombstone || numbers_of(&r.kv).is_some_and(|n| n.create_revision != r.revision.main)
 }

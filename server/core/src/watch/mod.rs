@@ -11,6 +11,7 @@ mod create;
 mod group;
 mod history;
 mod hub;
+mod parked;
 mod stream;
 
 #[cfg(test)]

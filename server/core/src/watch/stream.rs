@@ -37,8 +37,43 @@ impl Frame {
 }
 
 /// A stream whose client has this much to read gets nothing new: its watchers fall back to history.
-const WAITING_BYTES_MAX: usize = 4 << 20;
+const WAITING_BYTES_MAX: usize = 1 << 20;
 const WAITING_FRAMES_MAX: usize = 1024;
+/// The same, once too much waits on all streams together.
+const PRESSED_BYTES_MAX: usize = 64 << 10;
+/// What a response costs beside its bytes.
+const FRAME_BYTES: usize = 2 * size_of::<Frame>();
+
+/// What waits on all streams of a hub.
+#[derive(Debug, Default)]
+pub(super) struct Pressure {
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl Pressure {
+    pub(super) fn new(bytes_max: usize) -> Self {
+        Self {
+            bytes: 0,
+            bytes_max,
+        }
+    }
+
+    pub(super) fn waits(&mut self, frame: &Frame) {
+        self.bytes += frame.len() + FRAME_BYTES;
+    }
+
+    pub(super) fn taken(&mut self, frame: &Frame) {
+        self.bytes = self.bytes.saturating_sub(frame.len() + FRAME_BYTES);
+    }
+
+    fn stream_bytes_max(&self) -> usize {
+        match self.bytes > self.bytes_max {
+            true => PRESSED_BYTES_MAX,
+            false => WAITING_BYTES_MAX,
+        }
+    }
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Stream {
@@ -75,13 +110,14 @@ impl Stream {
         self.waiting.iter().map(|frame| frame.events).sum()
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.waiting_bytes > WAITING_BYTES_MAX || self.waiting.len() > WAITING_FRAMES_MAX
+    pub(super) fn is_full(&self, pressure: &Pressure) -> bool {
+        self.waiting_bytes > pressure.stream_bytes_max() || self.waiting.len() > WAITING_FRAMES_MAX
     }
 
     /// Room enough to go on with history: not at the very edge, so that a page is worth its cost.
-    pub(super) fn has_room(&self) -> bool {
-        self.waiting_bytes <= WAITING_BYTES_MAX / 2 && self.waiting.len() <= WAITING_FRAMES_MAX / 2
+    pub(super) fn has_room(&self, pressure: &Pressure) -> bool {
+        self.waiting_bytes <= pressure.stream_bytes_max() / 2
+            && self.waiting.len() <= WAITING_FRAMES_MAX / 2
     }
 
     pub(super) fn is_waiting(&self) -> bool {

@@ -75,6 +75,8 @@ keys! {
         "Size of the largest request";
     MAX_CONCURRENT_STREAMS "max-concurrent-streams" "N" Some("4294967295"),
         "Requests and streams that one connection may have open";
+    LARGE_REQUEST_MEMORY "large-request-memory" "BYTES" None,
+        "Memory that large reads and writes share; an eighth of the memory limit, 1GiB at most, if not given";
     HEARTBEAT_INTERVAL "heartbeat-interval" "DURATION" Some("100ms"),
         "Time between two heartbeats of a leader";
     ELECTION_TIMEOUT "election-timeout" "DURATION" Some("1000ms"),

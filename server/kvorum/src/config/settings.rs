@@ -75,6 +75,8 @@ pub(crate) struct Limits {
     pub(crate) max_request_bytes: usize,
     /// Streams in one connection.
     pub(crate) max_concurrent_streams: u32,
+    /// Memory for large requests and replies; from the memory limit if none.
+    pub(crate) large_request_bytes: Option<u64>,
 }
 
 /// Timers.
@@ -313,11 +315,16 @@ fn limits(reader: &mut Reader) -> Option<Limits> {
     let ops = reader.count(keys::MAX_TXN_OPS, 1, 100_000);
     let request = reader.bytes(keys::MAX_REQUEST_BYTES, 1 << 10, 64 * MIB);
     let streams = reader.count(keys::MAX_CONCURRENT_STREAMS, 1, u64::from(u32::MAX));
+    let large = match reader.is_given(keys::LARGE_REQUEST_MEMORY) {
+        true => Some(reader.bytes(keys::LARGE_REQUEST_MEMORY, MIB, 1 << 50)?),
+        false => None,
+    };
     Some(Limits {
         quota_backend_bytes: quota?,
         max_txn_ops: usize::try_from(ops?).ok()?,
         max_request_bytes: usize::try_from(request?).ok()?,
         max_concurrent_streams: u32::try_from(streams?).ok()?,
+        large_request_bytes: large,
     })
 }
 

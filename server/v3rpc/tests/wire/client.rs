@@ -120,6 +120,12 @@ impl Client {
 }
 
 impl Call {
+    /// The HTTP status of the answer.
+    pub(crate) async fn status(&mut self) -> u16 {
+        let response = self.response.take().expect("asked once");
+        response.await.expect("an answer").status().as_u16()
+    }
+
     pub(crate) fn send(&mut self, request: &impl Message) {
         self.requests
             .send_data(framed(request), false)

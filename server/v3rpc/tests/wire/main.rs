@@ -3,6 +3,7 @@
 mod authority;
 mod client;
 mod endpoints;
+mod hostile;
 mod queues;
 mod range_stream;
 mod served;

@@ -23,6 +23,10 @@ pub(crate) struct Shape {
     pub(crate) plain: bool,
     pub(crate) scope: Scope,
     pub(crate) header_timeout: Duration,
+    pub(crate) handshake_timeout: Duration,
+    pub(crate) body_timeout: Duration,
+    /// Memory for large requests and replies.
+    pub(crate) large_request_bytes: usize,
 }
 
 impl Default for Shape {
@@ -32,6 +36,9 @@ impl Default for Shape {
             plain: true,
             scope: Scope::Client,
             header_timeout: Duration::from_secs(10),
+            handshake_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(20),
+            large_request_bytes: 64 << 20,
         }
     }
 }
@@ -59,6 +66,7 @@ impl Served {
         let options = MemberOptions {
             data_dir: directory.clone(),
             log_segment_bytes: 1 << 20,
+            large_request_bytes: shape.large_request_bytes,
             ..Default::default()
         };
         let member = Member::start(options).expect("a member starts in an empty directory");
@@ -81,6 +89,8 @@ impl Served {
         };
         let options = Options {
             header_timeout: shape.header_timeout,
+            handshake_timeout: shape.handshake_timeout,
+            body_timeout: shape.body_timeout,
             max_request_bytes: 64 * 1024,
             ..Options::default()
         };

@@ -1,0 +1,167 @@
+//! The messages of a request, received within a deadline and, where they are large, within a budget.
+//!
+//! A message says its length first. One that has not come whole takes that length of a budget before the caller may
+//! send the rest, so half-received messages of all callers together are bounded; and it must come within a time that
+//! depends on its length, so that nobody holds that memory for ever.
+
+use std::{
+    future::{Future, poll_fn},
+    mem,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use h2::RecvStream;
+use kvorum_core::Error;
+use kvorum_member::{Budget, Hold};
+use tokio::time::{Sleep, sleep};
+
+use crate::{
+    error::{Code, Status},
+    frame::{Frames, PREFIX_BYTES},
+};
+
+/// What a caller must manage at least, beside the time every message has.
+const BYTES_PER_SECOND_MIN: u64 = 16 * 1024;
+
+/// Limits of what is received, the same for all calls.
+#[derive(Clone, Debug)]
+pub(crate) struct Receiving {
+    pub(crate) message_bytes_max: usize,
+    pub(crate) body_timeout: Duration,
+    pub(crate) budget: Arc<Budget>,
+}
+
+/// Memory for a message under way.
+enum Room {
+    /// Nobody knows how large it is, or it needs none.
+    Unasked,
+    Waiting(Pin<Box<dyn Future<Output = Result<Hold, Error>>>>),
+    Held(#[allow(dead_code, reason = "given back when it is dropped")] Hold),
+}
+
+/// The messages of a request body, in order.
+pub(crate) struct Messages {
+    body: RecvStream,
+    frames: Frames,
+    limits: Receiving,
+    room: Room,
+    /// Received, and the caller was not yet told that it may send as much again.
+    unreleased: usize,
+    /// Runs while a message is owed.
+    timer: Option<Pin<Box<Sleep>>>,
+    /// The caller owes a message although nothing of it has come.
+    owed: bool,
+}
+
+impl Messages {
+    pub(crate) fn new(body: RecvStream, limits: &Receiving) -> Self {
+        Self {
+            body,
+            frames: Frames::new(limits.message_bytes_max),
+            limits: limits.clone(),
+            room: Room::Unasked,
+            unreleased: 0,
+            timer: None,
+            owed: false,
+        }
+    }
+
+    /// The next message, or `None` when the caller has sent its last one.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Status> {
+        poll_fn(|task| self.poll_next(task)).await
+    }
+
+    /// The message of a caller who sends one.
+    pub(crate) async fn only(&mut self) -> Result<Bytes, Status> {
+        self.owed = true;
+        let message = self.next().await?;
+        message.ok_or_else(|| Status::internal("grpc: the request has no message"))
+    }
+
+    /// Polls for what `next` waits for.
+    pub(crate) fn poll_next(
+        &mut self,
+        task: &mut Context<'_>,
+    ) -> Poll<Result<Option<Bytes>, Status>> {
+        loop {
+            if let Some(message) = self.frames.take()? {
+                self.release();
+                self.room = Room::Unasked;
+                self.timer = None;
+                self.owed = false;
+                return Poll::Ready(Ok(Some(message)));
+            }
+            match self.poll_room(task) {
+                Poll::Ready(room) => room?,
+                Poll::Pending => return self.poll_late(task),
+            }
+            self.release();
+            match self.body.poll_data(task) {
+                Poll::Pending => return self.poll_late(task),
+                Poll::Ready(None) if self.frames.is_empty() => return Poll::Ready(Ok(None)),
+                Poll::Ready(None) => return Poll::Ready(Err(Status::internal("unexpected EOF"))),
+                Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(Status::canceled())),
+                Poll::Ready(Some(Ok(chunk))) => {
+                    self.unreleased += chunk.len();
+                    self.frames.push(chunk);
+                }
+            }
+        }
+    }
+
+    /// Lets the caller send as much again as has come.
+    fn release(&mut self) {
+        let bytes = mem::take(&mut self.unreleased);
+        if bytes > 0 {
+            // Fails only if the stream is gone, which the next poll reports.
+            let _ = self.body.flow_control().release_capacity(bytes);
+        }
+    }
+
+    /// Ready once the message under way has room, or needs none.
+    fn poll_room(&mut self, task: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        if matches!(self.room, Room::Unasked)
+            && let Some(message_bytes) = self.frames.incomplete()
+        {
+            let mut hold = self.limits.budget.hold();
+            self.room = match hold.grow_now(message_bytes) {
+                true => Room::Held(hold),
+                false => Room::Waiting(Box::pin(async move {
+                    hold.grow(message_bytes).await?;
+                    Ok(hold)
+                })),
+            };
+        }
+        if let Room::Waiting(waiting) = &mut self.room {
+            self.room = match ready!(waiting.as_mut().poll(task)) {
+                Ok(hold) => Room::Held(hold),
+                Err(error) => return Poll::Ready(Err(error.into())),
+            };
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ready, with a refusal, if a message is owed for too long.
+    fn poll_late(&mut self, task: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Status>> {
+        if !self.owed && self.frames.is_empty() {
+            return Poll::Pending;
+        }
+        let message_bytes = self.frames.incomplete();
+        let timer = self.timer.get_or_insert_with(|| {
+            let bytes = message_bytes.unwrap_or_default() as u64;
+            let carry = Duration::from_secs(bytes / BYTES_PER_SECOND_MIN);
+            Box::pin(sleep(self.limits.body_timeout + carry))
+        });
+        ready!(timer.as_mut().poll(task));
+        let came = self.frames.len().saturating_sub(PREFIX_BYTES);
+        let of = message_bytes.map_or(String::new(), |bytes| format!(" of {bytes}"));
+        Poll::Ready(Err(Status::new(
+            Code::DeadlineExceeded,
+            format!("kvorum: the request's message did not come in time: {came}{of} bytes came"),
+        )))
+    }
+}

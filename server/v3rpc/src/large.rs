@@ -1,0 +1,234 @@
+//! Replies of any size: their pieces, the memory they hold, and sending them to callers who may be slow.
+
+use std::{collections::VecDeque, time::Duration};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use h2::{Reason, SendStream, server::SendResponse};
+use kvorum_member::{EncodedRange, Handle, Hold, REPLY_FREE_BYTES, RangeAnswer};
+use kvorum_proto::etcdserverpb::ResponseHeader;
+use prost::{
+    Message,
+    encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len},
+};
+use tokio::time::timeout;
+
+use crate::{
+    context::IoContext,
+    error::Status,
+    frame::{self, PREFIX_BYTES, Payload, decode, frame, put_prefix},
+    kv::range_frame,
+    route::Unary,
+    stream::wait_for_window,
+    unary::{call, complete},
+};
+
+/// A large reply whose caller takes nothing for so long is given up if others wait for its memory.
+const STALL: Duration = Duration::from_secs(5);
+
+/// An encoded reply with its prefix, in one or more pieces, and the memory that it takes.
+pub(crate) struct Reply {
+    pieces: VecDeque<Bytes>,
+    hold: Option<Hold>,
+}
+
+impl From<Bytes> for Reply {
+    fn from(whole: Bytes) -> Self {
+        Self {
+            pieces: VecDeque::from([whole]),
+            hold: None,
+        }
+    }
+}
+
+impl Reply {
+    /// Size of the message without its prefix.
+    pub(crate) fn message_bytes(&self) -> usize {
+        let bytes: usize = self.pieces.iter().map(Bytes::len).sum();
+        bytes.saturating_sub(PREFIX_BYTES)
+    }
+
+    /// True if all of it may go to HTTP/2 at once.
+    fn is_small(&self) -> bool {
+        self.message_bytes() <= REPLY_FREE_BYTES
+    }
+
+    /// The message without its prefix, in one piece.
+    #[cfg(test)]
+    fn into_message(self) -> Bytes {
+        let whole: Vec<u8> = self.pieces.into_iter().flatten().collect();
+        Bytes::from(whole).slice(PREFIX_BYTES..)
+    }
+}
+
+/// Answers one call. Range and Txn have replies that can be large; these come with the memory they hold.
+pub(crate) async fn answer(cx: &IoContext, rpc: Unary, message: Bytes) -> Result<Reply, Status> {
+    match rpc {
+        Unary::Range => range(&cx.handle, message).await,
+        Unary::Txn => txn(&cx.handle, message).await,
+        other => call(cx, other, message).await.map(Reply::from),
+    }
+}
+
+async fn range(handle: &Handle, message: Bytes) -> Result<Reply, Status> {
+    match handle.range_answer(decode(message)?).await? {
+        RangeAnswer::Small(reply) => {
+            range_frame(&handle.header(reply.revision), &reply).map(Reply::from)
+        }
+        RangeAnswer::Large(range) => large_range(&handle.header(range.revision), range),
+    }
+}
+
+/// Headers inside the transaction's responses stay as the machine made them.
+async fn txn(handle: &Handle, message: Bytes) -> Result<Reply, Status> {
+    let (mut response, mut hold) = handle.txn_answer(decode(message)?).await?;
+    complete(handle, &mut response.header);
+    let whole = frame(&response)?;
+    drop(response);
+    hold.shrink(hold.bytes().saturating_sub(whole.len()));
+    Ok(Reply {
+        pieces: VecDeque::from([whole]),
+        hold: Some(hold),
+    })
+}
+
+/// A `RangeResponse` around pairs that are encoded already.
+fn large_range(header: &ResponseHeader, range: EncodedRange) -> Result<Reply, Status> {
+    let mut tail = BytesMut::new();
+    if range.more {
+        encode_key(3, WireType::Varint, &mut tail);
+        encode_varint(1, &mut tail);
+    }
+    if range.count != 0 {
+        encode_key(4, WireType::Varint, &mut tail);
+        encode_varint(range.count.cast_unsigned(), &mut tail);
+    }
+    let header_bytes = header.encoded_len();
+    let pairs_bytes: usize = range.pieces.iter().map(Bytes::len).sum();
+    let message_bytes = key_len(1)
+        + encoded_len_varint(header_bytes as u64)
+        + header_bytes
+        + pairs_bytes
+        + tail.len();
+    let small = message_bytes <= REPLY_FREE_BYTES;
+    let mut head = BytesMut::with_capacity(if small {
+        message_bytes + PREFIX_BYTES
+    } else {
+        128
+    });
+    put_prefix(&mut head, message_bytes)?;
+    encode_key(1, WireType::LengthDelimited, &mut head);
+    encode_varint(header_bytes as u64, &mut head);
+    header.encode_raw(&mut head);
+    let mut pieces = VecDeque::from(range.pieces);
+    if small {
+        pieces.drain(..).for_each(|piece| head.put_slice(&piece));
+        head.put_slice(&tail);
+        return Ok(head.freeze().into());
+    }
+    pieces.push_front(head.freeze());
+    pieces.push_back(tail.freeze());
+    Ok(Reply {
+        pieces,
+        hold: Some(range.hold),
+    })
+}
+
+/// Sends head, message and trailers.
+pub(crate) async fn send(
+    respond: &mut SendResponse<Payload>,
+    mut reply: Reply,
+) -> Result<(), h2::Error> {
+    let mut stream = respond.send_response(frame::response_head(), false)?;
+    if reply.is_small() {
+        for piece in reply.pieces.drain(..) {
+            stream.send_data(Payload::One(piece), false)?;
+        }
+    } else {
+        // Boxed: most replies need no such thing.
+        Box::pin(send_slowly(&mut stream, reply)).await?;
+    }
+    stream.send_trailers(frame::ok_trailers())
+}
+
+/// Hands over what the caller's window takes. What is not sent yet is in nobody's hands but ours.
+async fn send_slowly(stream: &mut SendStream<Payload>, mut reply: Reply) -> Result<(), h2::Error> {
+    while let Some(mut piece) = reply.pieces.pop_front() {
+        while !piece.is_empty() {
+            let window = room(stream, piece.len(), reply.hold.as_ref()).await?;
+            let part = piece.split_to(window.min(piece.len()));
+            if let Some(hold) = &mut reply.hold {
+                hold.shrink(part.len());
+            }
+            stream.send_data(Payload::One(part), false)?;
+        }
+    }
+    Ok(())
+}
+
+/// Waits for the caller's window, but not for ever if others wait for the memory.
+async fn room(
+    stream: &mut SendStream<Payload>,
+    wanted: usize,
+    hold: Option<&Hold>,
+) -> Result<usize, h2::Error> {
+    loop {
+        match timeout(STALL, wait_for_window(stream, wanted)).await {
+            Ok(window) => return window,
+            Err(_) if hold.is_some_and(Hold::is_in_the_way) => {
+                tracing::debug!("a large reply was given up: its caller takes nothing");
+                stream.send_reset(Reason::ENHANCE_YOUR_CALM);
+                return Err(Reason::ENHANCE_YOUR_CALM.into());
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kvorum_member::Budget;
+    use kvorum_proto::{etcdserverpb::RangeResponse, mvccpb::KeyValue};
+
+    use super::*;
+
+    fn header() -> ResponseHeader {
+        ResponseHeader {
+            cluster_id: u64::MAX,
+            member_id: 1,
+            revision: 9,
+            raft_term: 2,
+        }
+    }
+
+    #[test]
+    fn a_reply_in_pieces_is_the_message_prost_would_write() {
+        for (value_bytes, more, count) in [(10, false, 0), (200_000, true, 1 << 40)] {
+            let pair = KeyValue {
+                key: Bytes::from_static(b"key"),
+                value: Bytes::from(vec![7; value_bytes]),
+                ..KeyValue::default()
+            };
+            let pairs = RangeResponse {
+                kvs: vec![pair.clone(), pair],
+                ..RangeResponse::default()
+            };
+            let encoded = Bytes::from(pairs.encode_to_vec());
+            let range = EncodedRange {
+                revision: 9,
+                more,
+                count,
+                pieces: vec![encoded.slice(..7), encoded.slice(7..)],
+                hold: Budget::new(1 << 20, 0, Duration::ZERO).hold(),
+            };
+            let expected = RangeResponse {
+                header: Some(header()),
+                more,
+                count,
+                ..pairs
+            };
+            let reply = large_range(&header(), range).expect("below the limit");
+            assert_eq!(reply.message_bytes(), expected.encoded_len());
+            assert_eq!(reply.into_message(), expected.encode_to_vec());
+        }
+    }
+}
