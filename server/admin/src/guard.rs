@@ -48,7 +48,10 @@ impl Hosts {
 
     /// True if `authority` (`host` or `host:port`) names this console.
     pub(crate) fn allow(&self, authority: &str) -> bool {
-        let host = host_of(authority).to_ascii_lowercase();
+        let Some(host) = host_of(authority) else {
+            return false;
+        };
+        let host = host.to_ascii_lowercase();
         if let Ok(address) = host.parse::<IpAddr>() {
             return address.is_loopback() || self.addresses.contains(&address);
         }
@@ -84,14 +87,16 @@ async fn pass(State(hosts): State<Arc<Hosts>>, request: Request, next: Next) -> 
 
 /// Refuses what another site's page could send.
 fn admit(hosts: &Hosts, request: &Request) -> Result<(), ApiError> {
+    let mut named = request.headers().get_all(header::HOST).iter();
+    let (first, second) = (named.next(), named.next());
     let authority = request
         .uri()
         .authority()
         .map(|authority| authority.as_str())
-        .or_else(|| request.headers().get(header::HOST)?.to_str().ok())
+        .or_else(|| first?.to_str().ok())
         .unwrap_or_default();
-    if !hosts.allow(authority) {
-        let host = host_of(authority);
+    if second.is_some() || !hosts.allow(authority) {
+        let host = host_of(authority).unwrap_or(authority);
         return Err(ApiError::new(
             ErrorCode::HostNotAllowed,
             format!(
@@ -103,7 +108,12 @@ fn admit(hosts: &Hosts, request: &Request) -> Result<(), ApiError> {
         .headers()
         .get("sec-fetch-site")
         .map(HeaderValue::as_bytes);
-    let foreign = matches!(site, Some(b"cross-site" | b"same-site"));
+    let foreign = matches!(site, Some(b"cross-site" | b"same-site"))
+        || request
+            .headers()
+            .get_all(header::ORIGIN)
+            .iter()
+            .any(|origin| !is_own(hosts, origin));
     if foreign && request.uri().path().starts_with("/admin/") {
         return Err(ApiError::new(
             ErrorCode::HostNotAllowed,
@@ -132,12 +142,30 @@ fn secure(headers: &mut HeaderMap, request_id: &str) {
     }
 }
 
-/// The host part of `host`, `host:port` or `[address]:port`.
-fn host_of(authority: &str) -> &str {
-    if let Some(bracketed) = authority.strip_prefix('[') {
-        return bracketed.split(']').next().unwrap_or_default();
-    }
-    authority
-        .rsplit_once(':')
-        .map_or(authority, |(host, _)| host)
+/// True if a page of this console was the origin.
+fn is_own(hosts: &Hosts, origin: &HeaderValue) -> bool {
+    let authority = origin
+        .to_str()
+        .ok()
+        .and_then(|origin| origin.strip_prefix("http://"));
+    authority.is_some_and(|authority| hosts.allow(authority))
+}
+
+/// The host part of `host`, `host:port` or `[address]:port`; none if it is anything else.
+fn host_of(authority: &str) -> Option<&str> {
+    let (host, rest) = match authority.strip_prefix('[') {
+        Some(bracketed) => bracketed.split_once(']')?,
+        None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
+    };
+    let of_names = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    let of_addresses = |byte: u8| byte.is_ascii_hexdigit() || b":.".contains(&byte);
+    let fits = if authority.starts_with('[') {
+        host.bytes().all(of_addresses)
+    } else {
+        host.bytes().all(of_names)
+    };
+    let port = rest.strip_prefix(':').unwrap_or(rest);
+    let port_fits =
+        (rest.is_empty() || rest.starts_with(':')) && port.bytes().all(|b| b.is_ascii_digit());
+    (fits && port_fits && !host.is_empty()).then_some(host)
 }

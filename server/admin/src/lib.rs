@@ -13,9 +13,12 @@ mod guard;
 mod member_source;
 mod query;
 mod routes;
+mod serve;
 mod site;
 mod source;
 mod wire;
+
+pub use serve::{Bounds, serve};
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -1,5 +1,6 @@
 //! The whole router as callers see it, over a store in memory.
 
+mod hostile;
 mod memory;
 
 use std::sync::Arc;

@@ -203,7 +203,7 @@ impl Console {
         member: &Member,
         settings: &Settings,
     ) -> Result<Self, Ended> {
-        let (stopping, mut stop) = watch::channel(false);
+        let (stopping, stop) = watch::channel(false);
         let Some(socket) = socket else {
             return Ok(Self {
                 stopping,
@@ -222,18 +222,8 @@ impl Console {
             ..AdminOptions::default()
         };
         let router = kvorum_admin::router(handle, options);
-        let served = tokio::spawn(async move {
-            let stopped = async move {
-                // An error means that the sender is gone, which is a stop too.
-                let _ = stop.wait_for(|stop| *stop).await;
-            };
-            if let Err(error) = axum::serve(socket, router)
-                .with_graceful_shutdown(stopped)
-                .await
-            {
-                error!(%error, "the console's listener has failed");
-            }
-        });
+        let bounds = kvorum_admin::Bounds::default();
+        let served = tokio::spawn(kvorum_admin::serve(socket, router, bounds, stop));
         Ok(Self {
             stopping,
             served: Some(served),

@@ -18,6 +18,7 @@ struct Figures {
     quota_told: i64,
     leads: bool,
     pending: usize,
+    open_reads: usize,
     hubs: HubFigures,
 }
 
@@ -80,6 +81,11 @@ const LOOKED_UP: &[(&str, &str, Look)] = &[
         "etcd_debugging_mvcc_watcher_total",
         "Watchers on all streams.",
         |f| count(f.hubs.watchers),
+    ),
+    (
+        "etcd_mvcc_db_open_read_transactions",
+        "Read transactions of the state store that are open.",
+        |f| count(f.open_reads),
     ),
     (
         "etcd_mvcc_db_total_size_in_bytes",
@@ -248,6 +254,7 @@ impl Handle {
             status,
             quota_told: self.shared.options.quota_told(),
             pending: self.shared.ports.read().iter().map(pending).sum(),
+            open_reads: self.shared.state.open_reads(),
             hubs,
         };
         // Two scrapes at once must not see each other's half-set gauges.

@@ -10,6 +10,7 @@
 mod backend;
 mod codec;
 mod inside;
+mod reader;
 mod view;
 
 #[cfg(test)]
@@ -19,6 +20,7 @@ use std::fmt::Display;
 use std::ops::Bound;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -34,6 +36,7 @@ use crate::error::{OpenError, StorageError};
 use backend::{DiskBackend, describe_open, describe_storage};
 use codec::RevisionKey;
 use inside::{Guarded, Inside};
+use reader::Reader;
 
 pub use inside::damage_under_work;
 pub use view::StateView;
@@ -89,6 +92,7 @@ pub struct StateStore {
     db: Guarded,
     file: Arc<dyn crate::disk::DiskFile>,
     path: PathBuf,
+    readers: AtomicUsize,
 }
 
 impl StateStore {
@@ -124,6 +128,7 @@ impl StateStore {
             db: Guarded::new(db),
             file,
             path,
+            readers: AtomicUsize::new(0),
         };
         let restored = store.restore()?;
         Ok((store, restored))
@@ -361,10 +366,12 @@ impl StateStore {
         }
     }
 
-    fn begin_read(&self) -> Result<ReadTransaction, StorageError> {
-        self.db
+    fn begin_read(&self) -> Result<Reader<'_>, StorageError> {
+        let txn = self
+            .db
             .begin_read()
-            .map_err(|e| self.failed("begin to read", e.into()))
+            .map_err(|e| self.failed("begin to read", e.into()))?;
+        Ok(Reader::new(txn, &self.readers))
     }
 
     fn begin_write(&self, durability: Durability) -> Result<WriteTransaction, StorageError> {

@@ -3,9 +3,10 @@
 
 use kvorum_core::backend::Restored;
 use kvorum_core::types::Revision;
-use redb::{ReadTransaction, ReadableTableMetadata as _};
+use redb::ReadableTableMetadata as _;
 
 use super::inside::Inside;
+use super::reader::Reader;
 use super::{RECORDS, StateStore};
 use crate::error::StorageError;
 
@@ -13,7 +14,7 @@ use crate::error::StorageError;
 #[derive(Debug)]
 pub struct StateView<'a> {
     store: &'a StateStore,
-    txn: ReadTransaction,
+    txn: Reader<'a>,
 }
 
 impl StateStore {
