@@ -109,11 +109,35 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
 /// If loopback has no free port.
 #[must_use]
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
-    listener
-        .local_addr()
-        .expect("a bound socket has an address")
-        .port()
+    let [port] = free_ports();
+    port
+}
+
+/// Several such ports, each another one.
+///
+/// They lie below those that the kernel gives to connections, which could take one before its server does.
+///
+/// # Panics
+/// If loopback has not so many free ports.
+#[must_use]
+pub fn free_ports<const COUNT: usize>() -> [u16; COUNT] {
+    [(); COUNT].map(|()| next_free_port())
+}
+
+fn next_free_port() -> u16 {
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 22_000;
+    static COUNTER: AtomicU32 = AtomicU32::new(0);
+    // Each process begins somewhere else, and no port comes again soon.
+    let begin = std::process::id().wrapping_mul(7_919);
+    for _ in 0..COUNT {
+        let place = begin.wrapping_add(COUNTER.fetch_add(1, Ordering::Relaxed)) % COUNT;
+        let port = u16::try_from(FIRST + place).expect("the range ends below 65,536");
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port from {FIRST} on is free")
 }
 
 /// How to start a kvorum member.
@@ -223,7 +247,7 @@ impl Options {
 /// If it does not become ready; the message holds its log.
 #[must_use]
 pub fn start_etcd(binary: &Path, dir: &TestDir, flags: &[&str]) -> Server {
-    let (client_port, peer_port) = (free_port(), free_port());
+    let [client_port, peer_port] = free_ports();
     let client = format!("http://127.0.0.1:{client_port}");
     let peer = format!("http://127.0.0.1:{peer_port}");
     let mut command = Command::new(binary);

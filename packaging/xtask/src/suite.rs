@@ -80,6 +80,10 @@ const STEPS: &[Step] = &[
         run: processes,
     },
     Step {
+        name: "differential",
+        run: differential,
+    },
+    Step {
         name: "browser",
         run: browser,
     },
@@ -290,6 +294,10 @@ fn unit_console(suite: &Suite<'_>) -> Result<Outcome> {
 
 fn processes(suite: &Suite<'_>) -> Result<Outcome> {
     suite.cargo_test("processes", &SERVER, &["--test", "it"], &[])
+}
+
+fn differential(suite: &Suite<'_>) -> Result<Outcome> {
+    suite.cargo_test("differential", &SERVER, &["--test", "differential"], &[])
 }
 
 fn browser(suite: &Suite<'_>) -> Result<Outcome> {

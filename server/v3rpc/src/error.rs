@@ -132,6 +132,16 @@ impl Status {
         Self::new(Code::Unimplemented, message)
     }
 
+    /// A call without the message that it needs, in grpc-go's words.
+    pub(crate) const fn no_message() -> Self {
+        Self::of(Code::Unknown, "EOF")
+    }
+
+    /// A message that ends before its end, in grpc-go's words, which has no code of its own for it.
+    pub(crate) const fn cut_short() -> Self {
+        Self::of(Code::Unknown, "unexpected EOF")
+    }
+
     /// The caller's deadline passed; gRPC's own text, without etcd's prefix.
     pub(crate) const fn deadline_exceeded() -> Self {
         Self::of(Code::DeadlineExceeded, "context deadline exceeded")

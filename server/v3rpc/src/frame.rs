@@ -51,6 +51,15 @@ pub(crate) fn decode<M: Message + Default>(message: Bytes) -> Result<M, Status> 
         .map_err(|error| Status::internal(format!("grpc: error unmarshalling request: {error}")))
 }
 
+/// Reads a message of a stream; gRPC has other words for these.
+pub(crate) fn decode_received<M: Message + Default>(message: Bytes) -> Result<M, Status> {
+    M::decode(message).map_err(|error| {
+        Status::internal(format!(
+            "grpc: failed to unmarshal the received message: {error}"
+        ))
+    })
+}
+
 /// What is handed to HTTP/2 as one piece: a buffer, or two of which the second is shared with others.
 #[derive(Debug)]
 pub(crate) enum Payload {
@@ -127,6 +136,11 @@ impl Frames {
         }
     }
 
+    /// A message has come in part: its prefix is whole, and it is not.
+    pub(crate) fn is_begun(&self) -> bool {
+        self.chunk.len().max(self.grown.len()) >= PREFIX_BYTES
+    }
+
     pub(crate) fn push(&mut self, chunk: Bytes) {
         if self.is_empty() {
             self.chunk = chunk;
@@ -169,8 +183,9 @@ fn message_length(held: &[u8], message_bytes_max: usize) -> Result<Option<usize>
     let flag = prefix.get_u8();
     let length = prefix.get_u32() as usize;
     if flag == 1 {
-        return Err(Status::unimplemented(
-            "grpc: Decompressor is not installed for grpc-encoding of the request",
+        // A caller that names a compression was refused before its first message.
+        return Err(Status::internal(
+            "grpc: compressed flag set with identity or empty encoding",
         ));
     }
     if flag != 0 {
@@ -300,10 +315,7 @@ mod tests {
     fn compressed_messages_are_refused() {
         let mut frames = Frames::new(4);
         frames.push(Bytes::from_static(b"\x01\0\0\0\0"));
-        assert_eq!(
-            frames.take().expect_err("compressed").code,
-            Code::Unimplemented
-        );
+        assert_eq!(frames.take().expect_err("compressed").code, Code::Internal);
         let mut frames = Frames::new(4);
         frames.push(Bytes::from_static(b"\x07\0\0\0\0"));
         assert_eq!(

@@ -26,7 +26,7 @@ use crate::{
     authority::Lenient,
     context::IoContext,
     error::Status,
-    frame::Payload,
+    frame::{Payload, error_response},
     gather::Gather,
     header_block::Followed,
     options::{Options, Scope},
@@ -267,6 +267,9 @@ async fn dispatch(
         let _in_flight = InFlight::new(unary_calls);
         return Box::pin(plain_http(&cx, scope, request, respond)).await;
     }
+    if request.method() != Method::POST {
+        return refuse_method(&mut respond, request.method());
+    }
     let route = match cx.routes.find(request.uri().path()) {
         Ok(route) => Rc::clone(route),
         Err(status) => return unary::refuse(&mut respond, &status),
@@ -290,11 +293,22 @@ async fn dispatch(
 }
 
 fn is_grpc(request: &Request<RecvStream>) -> bool {
-    request.method() == Method::POST
-        && request
-            .headers()
-            .get(CONTENT_TYPE)
-            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+    let kind = request.headers().get(CONTENT_TYPE);
+    let rest = kind.and_then(|kind| kind.as_bytes().strip_prefix(b"application/grpc"));
+    // A subtype or parameters may follow; another word that begins alike, such as grpc-web, is another type.
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"+") || rest.starts_with(b";"))
+}
+
+/// gRPC is spoken with POST only; grpc-go's words and status.
+fn refuse_method(respond: &mut SendResponse<Payload>, method: &Method) {
+    let status = Status::internal(format!(
+        "Received a HEADERS frame with :method {:?} which should be POST",
+        method.as_str()
+    ));
+    let mut response = error_response(&status);
+    *response.status_mut() = http::StatusCode::METHOD_NOT_ALLOWED;
+    // The caller may be gone; then nobody misses the answer.
+    let _ = respond.send_response(response, true);
 }
 
 async fn plain_http(

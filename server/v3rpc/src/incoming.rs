@@ -79,7 +79,7 @@ impl Messages {
     pub(crate) async fn only(&mut self) -> Result<Bytes, Status> {
         self.owed = true;
         let message = self.next().await?;
-        message.ok_or_else(|| Status::internal("grpc: the request has no message"))
+        message.ok_or_else(Status::no_message)
     }
 
     /// Polls for what `next` waits for.
@@ -102,8 +102,9 @@ impl Messages {
             self.release();
             match self.body.poll_data(task) {
                 Poll::Pending => return self.poll_late(task),
-                Poll::Ready(None) if self.frames.is_empty() => return Poll::Ready(Ok(None)),
-                Poll::Ready(None) => return Poll::Ready(Err(Status::internal("unexpected EOF"))),
+                // A piece of a prefix is no message, so nothing is missing; grpc-go sees it so too.
+                Poll::Ready(None) if !self.frames.is_begun() => return Poll::Ready(Ok(None)),
+                Poll::Ready(None) => return Poll::Ready(Err(Status::cut_short())),
                 Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(Status::canceled())),
                 Poll::Ready(Some(Ok(chunk))) => {
                     self.unreleased += chunk.len();

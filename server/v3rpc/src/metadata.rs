@@ -17,6 +17,7 @@ pub(crate) struct Metadata<'a> {
 impl<'a> Metadata<'a> {
     /// Reads the headers of a gRPC request.
     pub(crate) fn read(headers: &'a HeaderMap) -> Result<Self, Status> {
+        uncompressed(headers)?;
         let client_api_version = match headers.get("client-api-version") {
             None => "unknown",
             Some(value) => std::str::from_utf8(value.as_bytes())
@@ -30,6 +31,20 @@ impl<'a> Metadata<'a> {
             client_api_version,
         })
     }
+}
+
+/// Nothing is compressed here, as in etcd; a caller that will compress is told before it does.
+fn uncompressed(headers: &HeaderMap) -> Result<(), Status> {
+    let Some(encoding) = headers.get("grpc-encoding") else {
+        return Ok(());
+    };
+    if encoding.is_empty() || encoding == "identity" {
+        return Ok(());
+    }
+    let name = String::from_utf8_lossy(encoding.as_bytes());
+    Err(Status::unimplemented(format!(
+        "grpc: Decompressor is not installed for grpc-encoding {name:?}"
+    )))
 }
 
 /// Up to eight digits and a unit.
@@ -115,6 +130,20 @@ mod tests {
         assert_eq!(
             Metadata::read(&none).expect("valid").client_api_version,
             "unknown"
+        );
+    }
+
+    #[test]
+    fn a_compression_is_refused_by_name() {
+        for name in [&b""[..], b"identity"] {
+            assert!(Metadata::read(&headers(&[("grpc-encoding", name)])).is_ok());
+        }
+        let headers = headers(&[("grpc-encoding", b"gzip")]);
+        let status = Metadata::read(&headers).expect_err("not installed");
+        assert_eq!(status.code, Code::Unimplemented);
+        assert_eq!(
+            status.message,
+            "grpc: Decompressor is not installed for grpc-encoding \"gzip\""
         );
     }
 
