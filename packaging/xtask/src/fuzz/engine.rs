@@ -102,7 +102,7 @@ impl Run<'_> {
             first_mib,
             last_mib,
             seconds: begun.elapsed().as_secs(),
-            inputs: files_but(&crashes, "log")?,
+            inputs: crashing(&crashes)?,
             log,
         })
     }
@@ -133,12 +133,15 @@ fn resident_mib(pid: u32) -> Option<u64> {
     number(line.trim()).map(|kib| kib >> 10)
 }
 
-fn files_but(folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
+/// Inputs that libFuzzer left in its folder; beside the log and those that were slow, which is no crash.
+fn crashing(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let listed = fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))?;
     for entry in listed {
         let entry = entry.with_context(|| format!("list {}", folder.display()))?;
-        if entry.file_name() != name {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name != "log" && !name.starts_with("slow-unit-") {
             files.push(entry.path());
         }
     }
