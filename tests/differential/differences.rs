@@ -234,7 +234,7 @@ pub(crate) const LIST: &[Difference] = &[
     },
     Difference {
         name: "groups that do not match",
-        reason: "etcd's decoder skips a group to any end mark; here, as the format has it, only to its own",
+        reason: "etcd's decoder skips a group to any end mark, whatever is in it; here, as the format has it, only to its own",
         at: every,
         mend: loose_groups,
     },
@@ -269,6 +269,12 @@ pub(crate) const LIST: &[Difference] = &[
                  store for empty, and hashes what the compaction is about to remove",
         at: every,
         mend: hash_of_renewed,
+    },
+    Difference {
+        name: "both alarms at once",
+        reason: "the one raised last decides before 3.6, CORRUPT since",
+        at: older,
+        mend: old::both_alarms,
     },
     Difference {
         name: "patch release",
@@ -401,7 +407,7 @@ fn deleted_before(exchange: &mut Exchange<'_>) -> Mended {
 
 fn loose_groups(exchange: &mut Exchange<'_>) -> Mended {
     let ours = matches!(&exchange.kvorum, Outcome::Refused { code: INTERNAL, text }
-        if text.ends_with("unexpected end group tag"));
+        if ["unexpected end group tag", "invalid tag value: 0"].iter().any(|end| text.ends_with(end)));
     if !(ours && was_taken(&exchange.etcd)) {
         return Mended::No;
     }

@@ -12,6 +12,8 @@ use crate::{
 };
 
 const RESOURCE_EXHAUSTED: i32 = 8;
+const DATA_LOSS: i32 = 15;
+const NO_SPACE: &str = "etcdserver: mvcc: database space exceeded";
 
 pub(crate) fn sort_option(exchange: &mut Exchange<'_>) -> Mended {
     let refused = exchange
@@ -92,8 +94,7 @@ pub(crate) fn nested_puts(exchange: &mut Exchange<'_>) -> Mended {
     };
     let mut ops = request.success.iter().chain(&request.failure);
     let flat = ops.any(|op| matches!(op.request, Some(Request::RequestPut(_))));
-    let words = "etcdserver: mvcc: database space exceeded";
-    let refused = exchange.kvorum.is_refused(RESOURCE_EXHAUSTED, words);
+    let refused = exchange.kvorum.is_refused(RESOURCE_EXHAUSTED, NO_SPACE);
     if flat || !refused || matches!(exchange.etcd, Outcome::Odd(_)) {
         return Mended::No;
     }
@@ -176,4 +177,18 @@ pub(crate) fn hash_after_compaction(exchange: &mut Exchange<'_>) -> Mended {
         }
         _ => Mended::No,
     }
+}
+
+pub(crate) fn both_alarms(exchange: &mut Exchange<'_>) -> Mended {
+    let raised = |wanted: i32| exchange.model.alarms().any(|(alarm, _)| alarm == wanted);
+    let both = raised(pb::AlarmType::Nospace.into()) && raised(pb::AlarmType::Corrupt.into());
+    let ours = exchange
+        .kvorum
+        .is_refused(DATA_LOSS, "etcdserver: corrupt cluster");
+    if !both || !ours || matches!(exchange.etcd, Outcome::Odd(_)) {
+        return Mended::No;
+    }
+    let taken = exchange.etcd.answer().is_some();
+    exchange.kvorum = exchange.etcd.clone();
+    if taken { Mended::Parted } else { Mended::Yes }
 }

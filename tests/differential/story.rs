@@ -44,7 +44,8 @@ impl Story {
             mutations: dice.pick(&[0, 40, 120, 250]),
             odd: dice.pick(&[0, 15, 40, 100]),
             expiries: dice.pick(&[0, 0, 1, 2]),
-            foreign_alarms: dice.one_in(8),
+            // With another member's alarm up, kvorum does not raise its own: not asked where a store runs full.
+            foreign_alarms: dice.one_in(8) && !tight,
             tight,
         };
         Self {
