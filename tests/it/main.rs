@@ -12,6 +12,7 @@ mod etcdctl;
 mod hash;
 mod kill_nine;
 mod limits;
+mod metrics;
 mod quota;
 mod rpc;
 mod seed;
