@@ -143,7 +143,7 @@ pub(crate) const LIST: &[Difference] = &[
     },
     Difference {
         name: "gzip",
-        reason: "etcd happens to link grpc-go's gzip; here a compression is refused by the words gRPC has for that",
+        reason: "etcd 3.6 links grpc-go's gzip and answers in kind, 3.4 refuses it; here it is unpacked and answers leave as they are",
         at: every,
         mend: odd::gzip,
     },

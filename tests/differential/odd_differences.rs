@@ -82,9 +82,10 @@ pub(crate) fn gzip(exchange: &mut Exchange<'_>) -> Mended {
     let Asked::Odd(head) = exchange.asked else {
         return Mended::No;
     };
+    let refused = exchange.etcd.is_refused(UNIMPLEMENTED, WORDS);
     let asked = header(head, "grpc-encoding").is_some_and(|value| value == "gzip");
     let compressed = matches!(&exchange.etcd, Outcome::Odd(reply) if reply.code == Some(0));
-    if !(asked && compressed && exchange.kvorum.is_refused(UNIMPLEMENTED, WORDS)) {
+    if !(asked && (compressed || refused) && exchange.kvorum.answer().is_some()) {
         return Mended::No;
     }
     exchange.kvorum = exchange.etcd.clone();
@@ -127,7 +128,11 @@ pub(crate) fn refused_by_reset(exchange: &mut Exchange<'_>) -> Mended {
             code: INTERNAL,
             text,
         } => header(head, "grpc-timeout").is_some() && text.starts_with("malformed grpc-timeout: "),
-        Outcome::Odd(reply) => reply.http_status == 404 && !is_grpc(head),
+        Outcome::Odd(reply) => match reply.http_status {
+            400 => header(head, "grpc-timeout").is_some(),
+            404 | 415 => !is_grpc(head),
+            _ => false,
+        },
         Outcome::Refused { .. } | Outcome::Answer(_) => false,
     };
     if !(reset && ours) {

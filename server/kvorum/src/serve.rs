@@ -51,6 +51,9 @@ fn serve(settings: Settings) -> Result<Exit, Ended> {
         max_request_bytes: settings.limits.max_request_bytes,
         max_concurrent_streams: settings.limits.max_concurrent_streams,
         election_timeout: settings.timing.election_timeout,
+        ping_interval_min: settings.timing.grpc_keepalive_min_time,
+        keepalive_interval: settings.timing.grpc_keepalive_interval,
+        keepalive_timeout: settings.timing.grpc_keepalive_timeout,
         extensive_metrics: settings.extensive_metrics,
         ..Options::default()
     };

@@ -17,7 +17,7 @@ use crate::{
     errands::Caller,
     error::Status,
     follow::Follow,
-    frame::{Payload, decode, frame},
+    frame::{Payload, decode, decode_streamed, frame},
     incoming::Messages,
     queue::{self, Place, Queue},
     session::Session,
@@ -75,7 +75,7 @@ pub(crate) async fn observe(
 ) -> Result<(), Ending> {
     let message = messages.only().await?;
     out.count_received(message.len());
-    let request: LeaderRequest = decode(message)?;
+    let request: LeaderRequest = decode_streamed(message)?;
     let queue = Queue::new(&request.name);
     loop {
         let Some((header, pair)) = unless_gone(out, elected(handle, &queue)).await? else {

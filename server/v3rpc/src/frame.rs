@@ -4,7 +4,10 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Response, header::CONTENT_TYPE};
 use prost::Message;
 
-use crate::error::{Code, Status};
+use crate::{
+    compression::Encoding,
+    error::{Code, Status},
+};
 
 /// One flag byte and a big-endian length.
 pub(crate) const PREFIX_BYTES: usize = 5;
@@ -45,19 +48,34 @@ pub(crate) fn frame(message: &impl Message) -> Result<Bytes, Status> {
     Ok(buffer.freeze())
 }
 
-/// Decodes one message.
+/// Decodes the message of a unary call.
 pub(crate) fn decode<M: Message + Default>(message: Bytes) -> Result<M, Status> {
-    M::decode(message)
-        .map_err(|error| Status::internal(format!("grpc: error unmarshalling request: {error}")))
-}
-
-/// Reads a message of a stream; gRPC has other words for these.
-pub(crate) fn decode_received<M: Message + Default>(message: Bytes) -> Result<M, Status> {
     M::decode(message).map_err(|error| {
         Status::internal(format!(
-            "grpc: failed to unmarshal the received message: {error}"
+            "grpc: error unmarshalling request: {}",
+            problem(&error)
         ))
     })
+}
+
+/// Decodes a message of a stream, which grpc-go tells apart in words.
+pub(crate) fn decode_streamed<M: Message + Default>(message: Bytes) -> Result<M, Status> {
+    M::decode(message).map_err(|error| {
+        Status::internal(format!(
+            "grpc: failed to unmarshal the received message: {}",
+            problem(&error)
+        ))
+    })
+}
+
+/// What is wrong with a message, in Go's words where they are the same for all messages.
+fn problem(error: &prost::DecodeError) -> String {
+    let text = error.to_string();
+    let text = text.rsplit_once(": ").map_or(&*text, |(_, last)| last);
+    match text {
+        "buffer underflow" | "invalid varint" => "unexpected EOF".to_owned(),
+        other => format!("proto: {other}"),
+    }
 }
 
 /// What is handed to HTTP/2 as one piece: a buffer, or two of which the second is shared with others.
@@ -103,15 +121,22 @@ pub(crate) struct Frames {
     /// Holds everything once a message is spread over several pieces.
     grown: BytesMut,
     message_bytes_max: usize,
+    encoding: Encoding,
 }
 
 impl Frames {
-    pub(crate) fn new(message_bytes_max: usize) -> Self {
+    pub(crate) fn new(message_bytes_max: usize, encoding: Encoding) -> Self {
         Self {
             chunk: Bytes::new(),
             grown: BytesMut::new(),
             message_bytes_max,
+            encoding,
         }
+    }
+
+    /// No message has begun. A prefix that was cut off is none, to grpc-go.
+    pub(crate) fn is_over(&self) -> bool {
+        self.chunk.len() + self.grown.len() < PREFIX_BYTES
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -125,7 +150,8 @@ impl Frames {
 
     /// Length of the message of which a part has come; none if that is not known, or is refused by `take`.
     pub(crate) fn incomplete(&self) -> Option<usize> {
-        message_length(self.held(), self.message_bytes_max).ok()?
+        let (_, message_bytes) = prefix(self.held(), self.message_bytes_max).ok()??;
+        Some(message_bytes)
     }
 
     fn held(&self) -> &[u8] {
@@ -134,11 +160,6 @@ impl Frames {
         } else {
             &self.grown
         }
-    }
-
-    /// A message has come in part: its prefix is whole, and it is not.
-    pub(crate) fn is_begun(&self) -> bool {
-        self.chunk.len().max(self.grown.len()) >= PREFIX_BYTES
     }
 
     pub(crate) fn push(&mut self, chunk: Bytes) {
@@ -158,7 +179,7 @@ impl Frames {
 
     pub(crate) fn take(&mut self) -> Result<Option<Bytes>, Status> {
         let held = self.held();
-        let Some(message_bytes) = message_length(held, self.message_bytes_max)? else {
+        let Some((compressed, message_bytes)) = prefix(held, self.message_bytes_max)? else {
             return Ok(None);
         };
         let end = PREFIX_BYTES + message_bytes;
@@ -171,35 +192,32 @@ impl Frames {
             self.grown.split_to(end).freeze()
         };
         message.advance(PREFIX_BYTES);
+        if compressed {
+            message = self.encoding.open(&message, self.message_bytes_max)?;
+        }
         Ok(Some(message))
     }
 }
 
-/// Reads the prefix; `None` if it is not complete yet.
-fn message_length(held: &[u8], message_bytes_max: usize) -> Result<Option<usize>, Status> {
+/// Reads the prefix: whether the message is compressed, and its length. `None` if it is not complete yet.
+fn prefix(held: &[u8], message_bytes_max: usize) -> Result<Option<(bool, usize)>, Status> {
     let Some((mut prefix, _)) = held.split_at_checked(PREFIX_BYTES) else {
         return Ok(None);
     };
     let flag = prefix.get_u8();
     let length = prefix.get_u32() as usize;
-    if flag == 1 {
-        // A caller that names a compression was refused before its first message.
-        return Err(Status::internal(
-            "grpc: compressed flag set with identity or empty encoding",
-        ));
-    }
-    if flag != 0 {
-        return Err(Status::internal(format!(
-            "grpc: received unexpected payload format {flag}"
-        )));
-    }
     if length > message_bytes_max {
         return Err(Status::new(
             Code::ResourceExhausted,
             format!("grpc: received message larger than max ({length} vs. {message_bytes_max})"),
         ));
     }
-    Ok(Some(length))
+    if flag > 1 {
+        return Err(Status::internal(format!(
+            "grpc: received unexpected payload format {flag}"
+        )));
+    }
+    Ok(Some((flag == 1, length)))
 }
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
@@ -272,7 +290,7 @@ mod tests {
     #[test]
     fn a_message_in_one_piece_is_not_copied() {
         let sent = framed(b"hello");
-        let mut frames = Frames::new(10);
+        let mut frames = Frames::new(10, Encoding::Identity);
         frames.push(sent.clone());
         let message = frames.take().expect("valid").expect("complete");
         assert_eq!(&message[..], b"hello");
@@ -286,7 +304,7 @@ mod tests {
         wire.extend_from_slice(&framed(b""));
         wire.extend_from_slice(&framed(b"three"));
         for size in 1..=wire.len() {
-            let mut frames = Frames::new(10);
+            let mut frames = Frames::new(10, Encoding::Identity);
             let mut seen = Vec::new();
             for piece in wire.chunks(size) {
                 frames.push(Bytes::copy_from_slice(piece));
@@ -301,7 +319,7 @@ mod tests {
 
     #[test]
     fn a_large_message_is_refused_by_its_prefix_alone() {
-        let mut frames = Frames::new(4);
+        let mut frames = Frames::new(4, Encoding::Identity);
         frames.push(Bytes::from_static(b"\0\0\0\0\x05"));
         let status = frames.take().expect_err("too large");
         assert_eq!(status.code, Code::ResourceExhausted);
@@ -312,11 +330,14 @@ mod tests {
     }
 
     #[test]
-    fn compressed_messages_are_refused() {
-        let mut frames = Frames::new(4);
+    fn compressed_messages_need_an_encoding() {
+        let mut frames = Frames::new(4, Encoding::Identity);
         frames.push(Bytes::from_static(b"\x01\0\0\0\0"));
-        assert_eq!(frames.take().expect_err("compressed").code, Code::Internal);
-        let mut frames = Frames::new(4);
+        assert_eq!(
+            frames.take().expect_err("compressed").message,
+            "grpc: compressed flag set with identity or empty encoding"
+        );
+        let mut frames = Frames::new(4, Encoding::Identity);
         frames.push(Bytes::from_static(b"\x07\0\0\0\0"));
         assert_eq!(
             frames.take().expect_err("no such flag").code,

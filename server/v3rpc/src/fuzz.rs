@@ -5,6 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::{
     authority::Filter,
+    compression::Encoding,
     error::{Code, Status},
     frame::Frames,
     metadata::Metadata,
@@ -13,7 +14,7 @@ use crate::{
 /// The messages in a request body that arrives in these pieces, and the code it is refused with, if it is.
 #[must_use]
 pub fn messages(pieces: &[&[u8]], message_bytes_max: usize) -> (Vec<Bytes>, Option<Code>) {
-    let mut frames = Frames::new(message_bytes_max);
+    let mut frames = Frames::new(message_bytes_max, Encoding::Identity);
     let mut messages = Vec::new();
     for piece in pieces {
         frames.push(Bytes::copy_from_slice(piece));

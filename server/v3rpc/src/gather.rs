@@ -9,10 +9,13 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::pings::Pings;
 
 /// From here on a write goes to the socket before more is taken: bounds the buffer of a slow reader.
 const HIGH_WATER_BYTES: usize = 256 * 1024;
@@ -37,6 +40,7 @@ struct Inner<S> {
     out: Vec<u8>,
     sent: usize,
     light_passes: u32,
+    pings: Pings,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Gather<S> {
@@ -48,12 +52,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gather<S> {
             out: Vec::new(),
             sent: 0,
             light_passes: 0,
+            pings: Pings::default(),
         })))
     }
 
     /// Writes what was gathered; ready once all of it is with the operating system.
     pub(crate) fn poll_drain(&self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.borrow_mut().poll_drain(task)
+    }
+
+    /// True if the peer has pinged too often; then the frame that tells it so is gathered, and none may follow.
+    pub(crate) fn too_many_pings(&self, open_calls: usize, interval_min: Duration) -> bool {
+        let mut inner = self.0.borrow_mut();
+        let too_many = inner.pings.too_many(open_calls, interval_min);
+        if too_many {
+            let frame = inner.pings.go_away();
+            inner.out.extend_from_slice(&frame);
+        }
+        too_many
     }
 }
 
@@ -123,7 +139,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gather<S> {
             buffer.put_slice(&inner.read_ahead.split_to(count));
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut inner.socket).poll_read(task, buffer)
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut inner.socket).poll_read(task, buffer);
+        let read = buffer.filled().get(before..).unwrap_or_default();
+        inner.pings.receive(read);
+        polled
     }
 }
 
@@ -136,6 +156,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gather<S> {
         let mut inner = self.0.borrow_mut();
         ready!(inner.poll_room(task))?;
         inner.out.extend_from_slice(bytes);
+        inner.pings.send(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
 
@@ -149,6 +170,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gather<S> {
         let mut count = 0;
         for piece in pieces {
             inner.out.extend_from_slice(piece);
+            inner.pings.send(piece);
             count += piece.len();
         }
         Poll::Ready(Ok(count))

@@ -8,7 +8,7 @@ use kvorum_proto::healthpb::{
 
 use crate::{
     error::{Code, Status},
-    frame::{Payload, decode, frame},
+    frame::{Payload, decode, decode_streamed, frame},
     incoming::Messages,
     stream::{Ending, Outgoing},
 };
@@ -35,7 +35,7 @@ pub(crate) fn list(message: Bytes) -> Result<Bytes, Status> {
 pub(crate) async fn watch(messages: &mut Messages, out: &mut Outgoing<'_>) -> Result<(), Ending> {
     let message = messages.only().await?;
     out.count_received(message.len());
-    let request: HealthCheckRequest = decode(message)?;
+    let request: HealthCheckRequest = decode_streamed(message)?;
     let state = if request.service.is_empty() {
         ServingStatus::Serving
     } else {

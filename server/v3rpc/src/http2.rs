@@ -15,9 +15,9 @@ use h2::{
     Ping, PingPong, Reason, RecvStream,
     server::{Connection, SendResponse},
 };
-use http::{Method, Request, header::CONTENT_TYPE};
+use http::Request;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     time::{Instant, Sleep, sleep, timeout},
 };
 
@@ -25,8 +25,9 @@ use crate::{
     accept::Stop,
     authority::Lenient,
     context::IoContext,
+    early,
     error::Status,
-    frame::{Payload, error_response},
+    frame::Payload,
     gather::Gather,
     header_block::Followed,
     options::{Options, Scope},
@@ -49,6 +50,9 @@ const CALLS_MAX: usize = 64 * 1024;
 /// After a GOAWAY, calls that were on their way still arrive for so long.
 const LINGER: Duration = Duration::from_millis(100);
 
+/// What a connection that ends may take to say why.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// Serves a connection until it ends, or until the listener stops and its calls are answered.
 pub(crate) async fn serve<S>(
     cx: Rc<IoContext>,
@@ -67,6 +71,7 @@ where
     let unary_calls = Rc::new(Cell::new(0));
     let drain_timeout = cx.options.drain_timeout;
     let block_timeout = cx.options.header_timeout;
+    let ping_interval_min = cx.options.ping_interval_min;
     let start = {
         let unary_calls = Rc::clone(&unary_calls);
         move |request, respond| {
@@ -88,6 +93,7 @@ where
         in_header_block,
         block_timeout,
         block_timer: None,
+        ping_interval_min,
     };
     let outcome = tokio::select! {
         biased;
@@ -100,8 +106,23 @@ where
     };
     // What HTTP/2 has to say at the end, such as the reason of a GOAWAY.
     let rest = std::future::poll_fn(|task| gather.poll_drain(task));
-    let _ = timeout(Duration::from_secs(1), rest).await;
+    let _ = timeout(FAREWELL, rest).await;
+    if outcome.is_err() {
+        let _ = timeout(FAREWELL, hang_up(gather)).await;
+    }
     outcome
+}
+
+/// Closes our side and reads on until the peer closes its own: closed at once with something unread, the socket would
+/// be reset, and the reason of the end lost on its way.
+async fn hang_up<S>(mut socket: Gather<S>) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    socket.shutdown().await?;
+    let mut unread = [0; 1024];
+    while socket.read(&mut unread).await? > 0 {}
+    Ok(())
 }
 
 /// A broken connection or a broken rule, as the connection reports it.
@@ -153,6 +174,7 @@ struct Driver<S, F, C> {
     block_timeout: Duration,
     /// Runs while the peer is in the middle of a header block.
     block_timer: Option<Pin<Box<Sleep>>>,
+    ping_interval_min: Duration,
 }
 
 impl<S, F, C> Driver<S, F, C>
@@ -172,6 +194,12 @@ where
             if self.calls.len() == before {
                 break;
             }
+        }
+        if self
+            .gather
+            .too_many_pings(self.calls.len(), self.ping_interval_min)
+        {
+            return Poll::Ready(Err(io::Error::other("the client pings too often")));
         }
         if let Poll::Ready(Err(error)) = self.gather.poll_drain(task) {
             return Poll::Ready(Err(error));
@@ -263,15 +291,19 @@ async fn dispatch(
     request: Request<RecvStream>,
     mut respond: SendResponse<Payload>,
 ) {
-    if scope != Scope::Client || !is_grpc(&request) {
+    let route = cx.routes.find(request.uri().path()).cloned();
+    let is_call = route.is_ok() || early::is_grpc(request.headers());
+    if scope != Scope::Client || !is_call {
         let _in_flight = InFlight::new(unary_calls);
         return Box::pin(plain_http(&cx, scope, request, respond)).await;
     }
-    if request.method() != Method::POST {
-        return refuse_method(&mut respond, request.method());
+    if let Some(refusal) = early::refusal(&request) {
+        // The caller may be gone; then nobody misses the answer.
+        let _ = respond.send_response(refusal, true);
+        return;
     }
-    let route = match cx.routes.find(request.uri().path()) {
-        Ok(route) => Rc::clone(route),
+    let route = match route {
+        Ok(route) => route,
         Err(status) => return unary::refuse(&mut respond, &status),
     };
     match route.rpc {
@@ -290,25 +322,6 @@ async fn dispatch(
             unary::refuse(&mut respond, &status);
         }
     }
-}
-
-fn is_grpc(request: &Request<RecvStream>) -> bool {
-    let kind = request.headers().get(CONTENT_TYPE);
-    let rest = kind.and_then(|kind| kind.as_bytes().strip_prefix(b"application/grpc"));
-    // A subtype or parameters may follow; another word that begins alike, such as grpc-web, is another type.
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"+") || rest.starts_with(b";"))
-}
-
-/// gRPC is spoken with POST only; grpc-go's words and status.
-fn refuse_method(respond: &mut SendResponse<Payload>, method: &Method) {
-    let status = Status::internal(format!(
-        "Received a HEADERS frame with :method {:?} which should be POST",
-        method.as_str()
-    ));
-    let mut response = error_response(&status);
-    *response.status_mut() = http::StatusCode::METHOD_NOT_ALLOWED;
-    // The caller may be gone; then nobody misses the answer.
-    let _ = respond.send_response(response, true);
 }
 
 async fn plain_http(

@@ -20,6 +20,7 @@ use kvorum_member::{Budget, Hold};
 use tokio::time::{Sleep, sleep};
 
 use crate::{
+    compression::Encoding,
     error::{Code, Status},
     frame::{Frames, PREFIX_BYTES},
 };
@@ -55,19 +56,38 @@ pub(crate) struct Messages {
     timer: Option<Pin<Box<Sleep>>>,
     /// The caller owes a message although nothing of it has come.
     owed: bool,
+    /// What half a message is refused with: another code in a stream than in a unary call, as in grpc-go.
+    half: Code,
 }
 
 impl Messages {
-    pub(crate) fn new(body: RecvStream, limits: &Receiving) -> Self {
+    /// The messages of a stream.
+    pub(crate) fn new(body: RecvStream, limits: &Receiving, encoding: Encoding) -> Self {
         Self {
             body,
-            frames: Frames::new(limits.message_bytes_max),
+            frames: Frames::new(limits.message_bytes_max, encoding),
             limits: limits.clone(),
             room: Room::Unasked,
             unreleased: 0,
             timer: None,
             owed: false,
+            half: Code::Internal,
         }
+    }
+
+    /// The message of a unary call.
+    pub(crate) async fn of_unary(
+        body: RecvStream,
+        limits: &Receiving,
+        encoding: Encoding,
+    ) -> Result<Bytes, Status> {
+        let mut messages = Self {
+            owed: true,
+            half: Code::Unknown,
+            ..Self::new(body, limits, encoding)
+        };
+        let message = messages.next().await?;
+        message.ok_or_else(|| Status::new(Code::Unknown, "EOF"))
     }
 
     /// The next message, or `None` when the caller has sent its last one.
@@ -75,11 +95,15 @@ impl Messages {
         poll_fn(|task| self.poll_next(task)).await
     }
 
-    /// The message of a caller who sends one.
+    /// The message of a caller who sends one and gets a stream.
     pub(crate) async fn only(&mut self) -> Result<Bytes, Status> {
         self.owed = true;
         let message = self.next().await?;
-        message.ok_or_else(Status::no_message)
+        message.ok_or_else(|| {
+            Status::internal(
+                "cardinality violation: received no request message from non-client-streaming RPC",
+            )
+        })
     }
 
     /// Polls for what `next` waits for.
@@ -102,9 +126,10 @@ impl Messages {
             self.release();
             match self.body.poll_data(task) {
                 Poll::Pending => return self.poll_late(task),
-                // A piece of a prefix is no message, so nothing is missing; grpc-go sees it so too.
-                Poll::Ready(None) if !self.frames.is_begun() => return Poll::Ready(Ok(None)),
-                Poll::Ready(None) => return Poll::Ready(Err(Status::cut_short())),
+                Poll::Ready(None) if self.frames.is_over() => return Poll::Ready(Ok(None)),
+                Poll::Ready(None) => {
+                    return Poll::Ready(Err(Status::new(self.half, "unexpected EOF")));
+                }
                 Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(Status::canceled())),
                 Poll::Ready(Some(Ok(chunk))) => {
                     self.unreleased += chunk.len();

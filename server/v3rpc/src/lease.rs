@@ -7,7 +7,7 @@ use kvorum_proto::etcdserverpb::LeaseLeasesRequest;
 
 use crate::{
     error::Status,
-    frame::{Payload, decode, decode_received, frame},
+    frame::{Payload, decode, decode_streamed, frame},
     incoming::Messages,
     stream::{Ending, Outgoing},
     unary::complete,
@@ -46,7 +46,7 @@ pub(crate) async fn keep_alive(
 ) -> Result<(), Ending> {
     while let Some(message) = messages.next().await? {
         out.count_received(message.len());
-        let request = decode_received(message)?;
+        let request = decode_streamed(message)?;
         let mut response = handle
             .lease_keep_alive(request)
             .await

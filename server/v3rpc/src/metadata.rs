@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 
-use crate::error::Status;
+use crate::{compression::Encoding, early, error::Status};
 
 /// The request's metadata that the edge acts on.
 #[derive(Debug, PartialEq, Eq)]
@@ -12,68 +12,40 @@ pub(crate) struct Metadata<'a> {
     pub(crate) timeout: Option<Duration>,
     pub(crate) require_leader: bool,
     pub(crate) client_api_version: &'a str,
+    pub(crate) encoding: Encoding,
 }
 
 impl<'a> Metadata<'a> {
     /// Reads the headers of a gRPC request.
     pub(crate) fn read(headers: &'a HeaderMap) -> Result<Self, Status> {
-        uncompressed(headers)?;
         let client_api_version = match headers.get("client-api-version") {
             None => "unknown",
             Some(value) => std::str::from_utf8(value.as_bytes())
                 .map_err(|_| Status::invalid_client_api_version())?,
         };
+        let timeout = headers
+            .get("grpc-timeout")
+            .map(early::timeout)
+            .transpose()
+            .map_err(Status::internal)?;
+        if timeout == Some(Duration::ZERO) {
+            return Err(Status::deadline_exceeded());
+        }
         Ok(Self {
-            timeout: headers.get("grpc-timeout").map(timeout).transpose()?,
+            timeout,
             require_leader: headers
                 .get("hasleader")
                 .is_some_and(|value| value == "true"),
             client_api_version,
+            encoding: Encoding::of(headers)?,
         })
-    }
-}
-
-/// Nothing is compressed here, as in etcd; a caller that will compress is told before it does.
-fn uncompressed(headers: &HeaderMap) -> Result<(), Status> {
-    let Some(encoding) = headers.get("grpc-encoding") else {
-        return Ok(());
-    };
-    if encoding.is_empty() || encoding == "identity" {
-        return Ok(());
-    }
-    let name = String::from_utf8_lossy(encoding.as_bytes());
-    Err(Status::unimplemented(format!(
-        "grpc: Decompressor is not installed for grpc-encoding {name:?}"
-    )))
-}
-
-/// Up to eight digits and a unit.
-fn timeout(value: &HeaderValue) -> Result<Duration, Status> {
-    let text = value.to_str().unwrap_or_default();
-    parse_timeout(text).ok_or_else(|| Status::internal(format!("malformed grpc-timeout: {text:?}")))
-}
-
-fn parse_timeout(text: &str) -> Option<Duration> {
-    let unit = text.chars().last().filter(char::is_ascii)?;
-    let digits = text.strip_suffix(unit)?;
-    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|digit| digit.is_ascii_digit())
-    {
-        return None;
-    }
-    let count: u64 = digits.parse().ok()?;
-    match unit {
-        'H' => Some(Duration::from_secs(count * 3600)),
-        'M' => Some(Duration::from_secs(count * 60)),
-        'S' => Some(Duration::from_secs(count)),
-        'm' => Some(Duration::from_millis(count)),
-        'u' => Some(Duration::from_micros(count)),
-        'n' => Some(Duration::from_nanos(count)),
-        _ => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
     use crate::error::Code;
 
@@ -85,29 +57,6 @@ mod tests {
                 (http::HeaderName::from_static(name), value)
             })
             .collect()
-    }
-
-    #[test]
-    fn timeouts_have_a_unit() {
-        for (text, expected) in [
-            ("1H", Some(Duration::from_secs(3600))),
-            ("2M", Some(Duration::from_secs(120))),
-            ("3S", Some(Duration::from_secs(3))),
-            ("4m", Some(Duration::from_millis(4))),
-            ("5u", Some(Duration::from_micros(5))),
-            ("99999999n", Some(Duration::from_nanos(99_999_999))),
-            ("100000000n", None),
-            ("1", None),
-            ("S", None),
-            ("", None),
-            ("-1S", None),
-            ("+1S", None),
-            ("1 S", None),
-            ("1x", None),
-            ("1\u{e9}", None),
-        ] {
-            assert_eq!(parse_timeout(text), expected, "{text}");
-        }
     }
 
     #[test]
@@ -124,6 +73,7 @@ mod tests {
                 timeout: Some(Duration::from_secs(7)),
                 require_leader: true,
                 client_api_version: "3.6.1",
+                encoding: Encoding::Identity,
             }
         );
         let none = HeaderMap::new();
@@ -138,12 +88,12 @@ mod tests {
         for name in [&b""[..], b"identity"] {
             assert!(Metadata::read(&headers(&[("grpc-encoding", name)])).is_ok());
         }
-        let headers = headers(&[("grpc-encoding", b"gzip")]);
+        let headers = headers(&[("grpc-encoding", b"snappy")]);
         let status = Metadata::read(&headers).expect_err("not installed");
         assert_eq!(status.code, Code::Unimplemented);
         assert_eq!(
             status.message,
-            "grpc: Decompressor is not installed for grpc-encoding \"gzip\""
+            "grpc: Decompressor is not installed for grpc-encoding \"snappy\""
         );
     }
 

@@ -28,6 +28,8 @@ pub struct Options {
     pub election_timeout: Duration,
     /// Unary calls slower than this are logged (`--warning-unary-request-duration`).
     pub slow_request: Duration,
+    /// Least time between HTTP/2 pings of a client with open calls (`--grpc-keepalive-min-time`).
+    pub ping_interval_min: Duration,
     /// HTTP/2 pings of the server: how often.
     pub keepalive_interval: Duration,
     /// HTTP/2 pings of the server: how long the answer may take.
@@ -49,6 +51,7 @@ impl Default for Options {
             drain_timeout: Duration::from_secs(7),
             election_timeout: Duration::from_secs(1),
             slow_request: Duration::from_millis(300),
+            ping_interval_min: Duration::from_secs(5),
             keepalive_interval: Duration::from_secs(2 * 60 * 60),
             keepalive_timeout: Duration::from_secs(20),
             extensive_metrics: false,

@@ -3,7 +3,7 @@
 use crate::{
     context::IoContext,
     error::Status,
-    frame::{Payload, decode, open},
+    frame::{Payload, decode_streamed, open},
     incoming::Messages,
     kv::{RangeParts, field_bytes, put_length},
     stream::{Ending, Outgoing},
@@ -24,7 +24,7 @@ pub(crate) async fn range_stream(
 ) -> Result<(), Ending> {
     let message = messages.only().await?;
     out.count_received(message.len());
-    let request: RangeRequest = decode(message)?;
+    let request: RangeRequest = decode_streamed(message)?;
     refuse_what_does_not_stream(&request)?;
     let piece_bytes = cx.options.max_request_bytes;
     let mut pieces = cx

@@ -6,7 +6,7 @@ use kvorum_proto::etcdserverpb::{SnapshotRequest, SnapshotResponse};
 
 use crate::{
     error::Status,
-    frame::{Payload, decode, frame},
+    frame::{Payload, decode_streamed, frame},
     incoming::Messages,
     stream::{Ending, Outgoing},
     version::STORAGE_VERSION,
@@ -20,7 +20,7 @@ pub(crate) async fn snapshot(
 ) -> Result<(), Ending> {
     let message = messages.only().await?;
     out.count_received(message.len());
-    let _: SnapshotRequest = decode(message)?;
+    let _: SnapshotRequest = decode_streamed(message)?;
     let mut stream = handle.snapshot().await.map_err(Status::from)?;
     loop {
         let chunk = tokio::select! {

@@ -16,6 +16,7 @@ use tokio::time::Sleep;
 
 use crate::{
     auth, cluster,
+    compression::Encoding,
     context::IoContext,
     downgrade, election,
     error::{Code, Status},
@@ -45,7 +46,7 @@ pub(crate) async fn serve(
         Err(status) => Some(Err(status)),
         Ok(metadata) => {
             // Pinned here: handed over by value it would lie twice in the memory of every call.
-            let answer = pin!(answer(cx, route, rpc, body));
+            let answer = pin!(answer(cx, route, rpc, body, metadata.encoding));
             until(metadata.timeout, &mut respond, answer).await
         }
     };
@@ -87,9 +88,9 @@ async fn answer(
     route: &Route,
     rpc: Unary,
     body: RecvStream,
+    encoding: Encoding,
 ) -> Result<Reply, Status> {
-    let mut messages = Messages::new(body, &cx.receiving);
-    let message = messages.only().await?;
+    let message = Messages::of_unary(body, &cx.receiving, encoding).await?;
     route.metrics.received.increment(1);
     cx.bytes.received.increment(message.len() as u64);
     large::answer(cx, rpc, message).await

@@ -15,7 +15,7 @@ use kvorum_member::{WatchFrame, WatchStream};
 use crate::{
     context::IoContext,
     error::Status,
-    frame::{PREFIX_BYTES, Payload, decode_received, put_prefix},
+    frame::{PREFIX_BYTES, Payload, decode_streamed, put_prefix},
     incoming::Messages,
     stream::{Ending, Outgoing},
 };
@@ -47,7 +47,7 @@ pub(crate) async fn watch(
         match next_event(&mut stream, messages, half_closed, out).await {
             Event::Request(message) => {
                 out.count_received(message.len());
-                stream.request(decode_received(message)?);
+                stream.request(decode_streamed(message)?);
             }
             Event::HalfClosed => half_closed = true,
             Event::Response(first) => respond(&mut stream, first, out).await?,

@@ -83,6 +83,12 @@ keys! {
         "Silence of the leader after which a member campaigns";
     WATCH_PROGRESS_NOTIFY_INTERVAL "watch-progress-notify-interval" "DURATION" Some("10m"),
         "Time between two progress notices of an idle watch";
+    GRPC_KEEPALIVE_MIN_TIME "grpc-keepalive-min-time" "DURATION" Some("5s"),
+        "Clients with open requests that ping more often are disconnected";
+    GRPC_KEEPALIVE_INTERVAL "grpc-keepalive-interval" "DURATION" Some("2h"),
+        "Time between two pings to a silent client";
+    GRPC_KEEPALIVE_TIMEOUT "grpc-keepalive-timeout" "DURATION" Some("20s"),
+        "Time in which a client must answer such a ping";
     IO_THREADS "io-threads" "N" None,
         "Threads that serve clients; from the number of processors if not given";
     LOG_LEVEL "log-level" "LEVEL" Some("info"),

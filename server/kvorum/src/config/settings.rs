@@ -88,6 +88,12 @@ pub(crate) struct Timing {
     pub(crate) election_timeout: Duration,
     /// Between progress notices of an idle watch.
     pub(crate) watch_progress_notify_interval: Duration,
+    /// Least time between a client's pings.
+    pub(crate) grpc_keepalive_min_time: Duration,
+    /// Between pings to a silent client.
+    pub(crate) grpc_keepalive_interval: Duration,
+    /// For the answer to such a ping.
+    pub(crate) grpc_keepalive_timeout: Duration,
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -336,6 +342,10 @@ fn timing(reader: &mut Reader) -> Option<Timing> {
         SECOND / 10,
         24 * 3600 * SECOND,
     );
+    let ping = |reader: &mut Reader, key| reader.duration(key, SECOND / 1000, 24 * 3600 * SECOND);
+    let min_time = ping(reader, keys::GRPC_KEEPALIVE_MIN_TIME);
+    let interval = ping(reader, keys::GRPC_KEEPALIVE_INTERVAL);
+    let timeout = ping(reader, keys::GRPC_KEEPALIVE_TIMEOUT);
     let (heartbeat, election) = (heartbeat?, election?);
     if election <= heartbeat * 5 {
         let beat = units::show_duration(heartbeat);
@@ -352,5 +362,8 @@ fn timing(reader: &mut Reader) -> Option<Timing> {
         heartbeat_interval: heartbeat,
         election_timeout: election,
         watch_progress_notify_interval: progress?,
+        grpc_keepalive_min_time: min_time?,
+        grpc_keepalive_interval: interval?,
+        grpc_keepalive_timeout: timeout?,
     })
 }

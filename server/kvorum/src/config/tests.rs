@@ -100,6 +100,10 @@ fn defaults_are_what_the_help_says() {
         settings.timing.watch_progress_notify_interval,
         Duration::from_secs(600)
     );
+    let timing = settings.timing;
+    assert_eq!(timing.grpc_keepalive_min_time, Duration::from_secs(5));
+    assert_eq!(timing.grpc_keepalive_interval, Duration::from_secs(7200));
+    assert_eq!(timing.grpc_keepalive_timeout, Duration::from_secs(20));
     assert!(settings.advertise_client_urls.is_empty());
     assert!(settings.tls.is_none());
     assert!((1..=128).contains(&settings.io_threads));
@@ -256,6 +260,7 @@ const BAD_VALUES: &[(&str, &str, &str)] = &[
         "5d",
         "unknown unit \"d\": use ms, s, m or h",
     ),
+    ("grpc-keepalive-min-time", "0s", "must be from 1ms to 24h"),
     ("log-level", "verbose", "use debug, info, warn or error"),
     ("log-format", "xml", "use json or text"),
 ];

@@ -43,6 +43,10 @@ impl Client {
         Self::over(socket).await
     }
 
+    pub(crate) const fn of(sender: SendRequest<Bytes>) -> Self {
+        Self(sender)
+    }
+
     pub(crate) async fn over<S>(socket: S) -> Self
     where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
@@ -99,6 +103,20 @@ impl Client {
             body: None,
             buffer: BytesMut::new(),
         }
+    }
+
+    /// Any request; status of HTTP, then how the call ended.
+    pub(crate) async fn odd(&self, request: Request<()>, body: Bytes) -> (u16, Refused) {
+        let mut sender = self.0.clone().ready().await.expect("an open connection");
+        let (response, mut requests) = sender.send_request(request, false).expect("not closed");
+        // If the server has refused already there is nobody to send to.
+        let _ = requests.send_data(body, true);
+        let response = response.await.expect("an answer");
+        let ended = match outcome(response.headers()) {
+            Ok(()) => panic!("not refused by its head"),
+            Err(ended) => ended,
+        };
+        (response.status().as_u16(), ended)
     }
 
     /// A plain GET: status and body.

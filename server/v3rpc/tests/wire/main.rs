@@ -3,9 +3,12 @@
 mod authority;
 mod client;
 mod endpoints;
+mod headers;
 mod hostile;
+mod pings;
 mod queues;
 mod range_stream;
 mod served;
 mod streams;
+mod transport;
 mod unary;

@@ -18,9 +18,9 @@ use crate::{
     unary::{PUT, put},
 };
 
-const WATCH: &str = "/etcdserverpb.Watch/Watch";
+pub(crate) const WATCH: &str = "/etcdserverpb.Watch/Watch";
 
-fn create(key: &'static str, start_revision: i64) -> WatchRequest {
+pub(crate) fn create(key: &'static str, start_revision: i64) -> WatchRequest {
     let request = WatchCreateRequest {
         key: Bytes::from_static(key.as_bytes()),
         start_revision,

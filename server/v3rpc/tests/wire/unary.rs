@@ -139,20 +139,40 @@ async fn refusals_carry_etcds_code_and_text() {
 async fn broken_messages_are_refused_and_the_connection_goes_on() {
     let served = served().await;
     let client = Client::connect(&served).await;
-    for (bytes, code) in [
-        (&b""[..], 13),
-        (b"\0\0\0", 13),
-        (b"\0\0\0\0\x05ab", 13),
-        (b"\x01\0\0\0\0", 12),
-        (b"\x09\0\0\0\0", 13),
-        (b"\0\0\0\0\x02\xff\xff", 13),
-        (b"\0\x7f\xff\xff\xff", 8),
-        (b"\0\xff\xff\xff\xff", 8),
+    for (bytes, code, text) in [
+        (&b""[..], 2, "EOF"),
+        (b"\0\0\0", 2, "EOF"),
+        (b"\0\0\0\0\x05ab", 2, "unexpected EOF"),
+        (
+            b"\x01\0\0\0\0",
+            13,
+            "grpc: compressed flag set with identity or empty encoding",
+        ),
+        (
+            b"\x09\0\0\0\0",
+            13,
+            "grpc: received unexpected payload format 9",
+        ),
+        (
+            b"\0\0\0\0\x02\xff\xff",
+            13,
+            "grpc: error unmarshalling request: unexpected EOF",
+        ),
+        (
+            b"\x01\x7f\xff\xff\xff",
+            8,
+            "grpc: received message larger than max (2147483647 vs. 589824)",
+        ),
+        (
+            b"\0\xff\xff\xff\xff",
+            8,
+            "grpc: received message larger than max (4294967295 vs. 589824)",
+        ),
     ] {
         let outcome = client
             .raw::<PutResponse>(PUT, Bytes::from_static(bytes), &[])
             .await;
-        assert_eq!(outcome.expect_err("broken").code, code, "{bytes:?}");
+        assert_eq!(outcome, Err(refused(code, text)), "{bytes:?}");
     }
     client
         .unary::<PutResponse>(PUT, &put("k", "v"))
