@@ -52,6 +52,8 @@ const LINGER: Duration = Duration::from_millis(100);
 
 /// What a connection that ends may take to say why.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// What is read meanwhile, and thrown away.
+const UNREAD_KIB_MAX: usize = 256;
 
 /// Serves a connection until it ends, or until the listener stops and its calls are answered.
 pub(crate) async fn serve<S>(
@@ -120,8 +122,13 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     socket.shutdown().await?;
+    // Whoever floods is not read to the end.
     let mut unread = [0; 1024];
-    while socket.read(&mut unread).await? > 0 {}
+    for _ in 0..UNREAD_KIB_MAX {
+        if socket.read(&mut unread).await? == 0 {
+            break;
+        }
+    }
     Ok(())
 }
 
