@@ -195,7 +195,8 @@ pub(crate) fn signed_timeout(exchange: &mut Exchange<'_>) -> Mended {
     };
     let signed = header(head, "grpc-timeout")
         .is_some_and(|value| value.starts_with(b"+") || value.starts_with(b"-"));
-    let refused = matches!(exchange.kvorum, Outcome::Refused { code: INTERNAL, .. });
+    let refused = matches!(&exchange.kvorum, Outcome::Odd(reply)
+        if reply.http_status == 400 && reply.code == Some(INTERNAL));
     if !(signed && refused) {
         return Mended::No;
     }
