@@ -71,11 +71,11 @@ pub(crate) fn decode_streamed<M: Message + Default>(message: Bytes) -> Result<M,
 /// What is wrong with a message, in Go's words where they are the same for all messages.
 fn problem(error: &prost::DecodeError) -> String {
     let text = error.to_string();
-    let text = text.rsplit_once(": ").map_or(&*text, |(_, last)| last);
-    match text {
-        "buffer underflow" | "invalid varint" => "unexpected EOF".to_owned(),
-        other => format!("proto: {other}"),
+    if text.ends_with("buffer underflow") || text.ends_with("invalid varint") {
+        return "unexpected EOF".to_owned();
     }
+    let text = text.strip_prefix("failed to decode Protobuf message: ");
+    format!("proto: {}", text.unwrap_or("invalid message"))
 }
 
 /// What is handed to HTTP/2 as one piece: a buffer, or two of which the second is shared with others.
