@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 
+mod access;
 mod keys;
 mod logging;
 mod problem;

@@ -50,6 +50,7 @@ fn serve(settings: Settings) -> Result<Exit, Ended> {
             .map_err(|error| refuses("more files", &error))?,
         max_request_bytes: settings.limits.max_request_bytes,
         max_concurrent_streams: settings.limits.max_concurrent_streams,
+        access: settings.access.clone(),
         election_timeout: settings.timing.election_timeout,
         ping_interval_min: settings.timing.grpc_keepalive_min_time,
         keepalive_interval: settings.timing.grpc_keepalive_interval,

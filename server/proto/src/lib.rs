@@ -5,6 +5,7 @@
 //! Field numbers and names are etcd 3.6's; unknown fields are skipped, as proto3 does.
 
 mod methods;
+pub mod shape;
 #[cfg(test)]
 mod tests;
 

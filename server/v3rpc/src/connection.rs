@@ -1,9 +1,9 @@
 //! One accepted connection: TLS or plain by its first byte, HTTP/2 or HTTP/1 by its preface, each within a deadline.
 
-use std::{convert::Infallible, io, rc::Rc, sync::Arc};
+use std::{cell::Cell, convert::Infallible, io, rc::Rc, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
-use http_body_util::Full;
+use http_body_util::BodyExt as _;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -13,7 +13,10 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::{accept::Stop, context::IoContext, gather::ReadAhead, http2, options::Scope};
+use crate::{
+    accept::Stop, context::IoContext, gateway, gateway::RequestBody, gather::ReadAhead, http2,
+    options::Scope,
+};
 
 /// First byte of a TLS record that carries a handshake.
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -26,6 +29,14 @@ pub(crate) struct Door {
     pub(crate) tls: Option<TlsAcceptor>,
     pub(crate) allow_plain: bool,
     pub(crate) scope: Scope,
+}
+
+/// How a connection came in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    pub(crate) scope: Scope,
+    /// By TLS.
+    pub(crate) secure: bool,
 }
 
 /// Serves one connection until it ends.
@@ -46,13 +57,17 @@ async fn enter(cx: Rc<IoContext>, socket: TcpStream, door: &Door, stop: Stop) ->
         return Ok(());
     }
     let wants_tls = first == [TLS_HANDSHAKE];
+    let entry = Entry {
+        scope: door.scope,
+        secure: wants_tls,
+    };
     match &door.tls {
         Some(tls) if wants_tls => {
             let socket = tokio::time::timeout_at(deadline, tls.accept(socket)).await??;
-            speak(cx, door.scope, socket, stop).await
+            speak(cx, entry, socket, stop).await
         }
         _ if wants_tls => refuse(&socket, "TLS, and this listener has no certificate"),
-        _ if door.allow_plain => speak(cx, door.scope, socket, stop).await,
+        _ if door.allow_plain => speak(cx, entry, socket, stop).await,
         _ => refuse(&socket, "no TLS, which this listener demands"),
     }
 }
@@ -66,21 +81,21 @@ fn refuse(socket: &TcpStream, what: &str) -> io::Result<()> {
     ))
 }
 
-async fn speak<S>(cx: Rc<IoContext>, scope: Scope, mut socket: S, stop: Stop) -> io::Result<()>
+async fn speak<S>(cx: Rc<IoContext>, entry: Entry, mut socket: S, stop: Stop) -> io::Result<()>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let read_ahead = timeout(cx.options.header_timeout, read_preface(&mut socket)).await??;
     if read_ahead == HTTP2_PREFACE {
-        return http2::serve(cx, scope, socket, read_ahead, stop).await;
+        return http2::serve(cx, entry, socket, read_ahead, stop).await;
     }
-    http1(cx, scope, socket, read_ahead, stop)
+    http1(cx, entry, socket, read_ahead, stop)
         .await
         .map_err(io::Error::other)
 }
 
 /// Reads until it is clear whether HTTP/2 is spoken: the whole preface, or the first bytes of something else.
-async fn read_preface(socket: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes> {
+pub(crate) async fn read_preface(socket: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes> {
     let mut head = BytesMut::with_capacity(HTTP2_PREFACE.len());
     while head.len() < HTTP2_PREFACE.len() && HTTP2_PREFACE.starts_with(&head) {
         let missing = (HTTP2_PREFACE.len() - head.len()) as u64;
@@ -91,37 +106,50 @@ async fn read_preface(socket: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes
     Ok(head.freeze())
 }
 
-/// Only the HTTP endpoints speak HTTP/1.
+/// The HTTP endpoints and the JSON gateway speak HTTP/1.
 async fn http1<S>(
     cx: Rc<IoContext>,
-    scope: Scope,
+    entry: Entry,
     socket: S,
     read_ahead: Bytes,
     mut stop: Stop,
 ) -> Result<(), hyper::Error>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let header_timeout = cx.options.header_timeout;
+    let upgrade = Rc::new(Cell::new(None));
+    let service_upgrade = Rc::clone(&upgrade);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let cx = Rc::clone(&cx);
+        let (cx, upgrade) = (Rc::clone(&cx), Rc::clone(&service_upgrade));
         async move {
-            let response = cx.endpoints.respond(scope, &request).await;
-            Ok::<_, Infallible>(response.map(Full::new))
+            let (head, body) = request.into_parts();
+            let body: RequestBody = Box::pin(body.map_err(Into::into));
+            let request = hyper::Request::from_parts(head, ());
+            let mut response = gateway::respond(&cx, entry, request, body).await;
+            upgrade.set(response.body_mut().take_upgrade());
+            Ok::<_, Infallible>(response)
         }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
         .max_buf_size(HTTP1_HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(ReadAhead::new(socket, read_ahead)), service);
+        .serve_connection(TokioIo::new(ReadAhead::new(socket, read_ahead)), service)
+        .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         biased;
-        served = connection.as_mut() => return served,
-        () = stop.wait() => connection.as_mut().graceful_shutdown(),
+        served = connection.as_mut() => served?,
+        () = stop.wait() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await?;
+        }
     }
-    connection.await
+    if let Some(after_http) = upgrade.take() {
+        after_http.await;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

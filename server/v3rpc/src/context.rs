@@ -10,6 +10,7 @@ use crate::{
     accept::Stop,
     errands::Errands,
     error::Status,
+    gateway::Gateway,
     http::HttpEndpoints,
     incoming::Receiving,
     metadata::Metadata,
@@ -30,6 +31,7 @@ pub(crate) struct IoContext {
     /// For what must end when the listener stops.
     pub(crate) stop: Stop,
     pub(crate) metrics: Arc<EdgeMetrics>,
+    pub(crate) gateway: Gateway,
     versions: ClientVersions,
     /// A cluster version, once decided, stays decided.
     capable: Cell<bool>,
@@ -40,6 +42,7 @@ impl IoContext {
         handle: Handle,
         options: Arc<Options>,
         metrics: &Arc<EdgeMetrics>,
+        gateway: Gateway,
         stop: Stop,
     ) -> Self {
         let endpoints = HttpEndpoints::new(handle.clone(), Arc::clone(metrics));
@@ -58,6 +61,7 @@ impl IoContext {
             errands: Errands::default(),
             stop,
             metrics: Arc::clone(metrics),
+            gateway,
             versions: ClientVersions::new(metrics),
             capable: Cell::new(false),
         }

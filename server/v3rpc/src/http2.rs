@@ -24,10 +24,12 @@ use tokio::{
 use crate::{
     accept::Stop,
     authority::Lenient,
+    connection::Entry,
     context::IoContext,
     early,
     error::Status,
     frame::Payload,
+    gateway,
     gather::Gather,
     header_block::Followed,
     options::{Options, Scope},
@@ -58,7 +60,7 @@ const UNREAD_KIB_MAX: usize = 256;
 /// Serves a connection until it ends, or until the listener stops and its calls are answered.
 pub(crate) async fn serve<S>(
     cx: Rc<IoContext>,
-    scope: Scope,
+    entry: Entry,
     socket: S,
     read_ahead: Bytes,
     mut stop: Stop,
@@ -79,7 +81,7 @@ where
         move |request, respond| {
             dispatch(
                 Rc::clone(&cx),
-                scope,
+                entry,
                 Rc::clone(&unary_calls),
                 request,
                 respond,
@@ -293,16 +295,16 @@ impl Drop for InFlight {
 /// Serves one HTTP/2 stream.
 async fn dispatch(
     cx: Rc<IoContext>,
-    scope: Scope,
+    entry: Entry,
     unary_calls: Rc<Cell<usize>>,
     request: Request<RecvStream>,
     mut respond: SendResponse<Payload>,
 ) {
     let route = cx.routes.find(request.uri().path()).cloned();
     let is_call = route.is_ok() || early::is_grpc(request.headers());
-    if scope != Scope::Client || !is_call {
+    if entry.scope != Scope::Client || !is_call {
         let _in_flight = InFlight::new(unary_calls);
-        return Box::pin(plain_http(&cx, scope, request, respond)).await;
+        return Box::pin(gateway::respond_http2(&cx, entry, request, respond)).await;
     }
     if let Some(refusal) = early::refusal(&request) {
         // The caller may be gone; then nobody misses the answer.
@@ -328,24 +330,6 @@ async fn dispatch(
             route.metrics.handled(status.code);
             unary::refuse(&mut respond, &status);
         }
-    }
-}
-
-async fn plain_http(
-    cx: &IoContext,
-    scope: Scope,
-    request: Request<RecvStream>,
-    mut respond: SendResponse<Payload>,
-) {
-    let (head, body) = cx.endpoints.respond(scope, &request).await.into_parts();
-    let body = if request.method() == http::Method::HEAD {
-        Bytes::new()
-    } else {
-        body
-    };
-    // The caller may be gone; then nobody misses the answer.
-    if let Ok(mut stream) = respond.send_response(http::Response::from_parts(head, ()), false) {
-        let _ = stream.send_data(Payload::One(body), true);
     }
 }
 

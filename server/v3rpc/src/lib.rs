@@ -20,6 +20,7 @@ mod error;
 mod follow;
 mod frame;
 pub mod fuzz;
+pub mod gateway;
 mod gather;
 mod header_block;
 mod health;
@@ -52,6 +53,7 @@ mod watch;
 
 pub use crate::{
     error::{Code, Status},
+    gateway::Access,
     options::{Listener, Options, Scope},
     server::Front,
     tls::{TlsError, server_config},

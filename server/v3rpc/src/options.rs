@@ -4,6 +4,8 @@ use std::{net::TcpListener, sync::Arc, time::Duration};
 
 use rustls::ServerConfig;
 
+use crate::gateway::Access;
+
 /// Extra bytes a message may have beyond the largest request, so that the text for "too large" is etcd's.
 const MESSAGE_OVERHEAD_BYTES: usize = 512 * 1024;
 
@@ -22,6 +24,8 @@ pub struct Options {
     pub header_timeout: Duration,
     /// What a request's message may take to come, beside a second for every 16 KiB of it.
     pub body_timeout: Duration,
+    /// Who may use HTTP on client listeners, and whether the JSON gateway is there.
+    pub access: Access,
     /// How long calls that are under way may take once the listener stops.
     pub drain_timeout: Duration,
     /// Open streams with `hasleader` end after three of these without a leader.
@@ -48,6 +52,7 @@ impl Default for Options {
             handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(20),
+            access: Access::default(),
             drain_timeout: Duration::from_secs(7),
             election_timeout: Duration::from_secs(1),
             slow_request: Duration::from_millis(300),

@@ -19,6 +19,7 @@ use crate::{
     accept::{Accepted, Dealer, Stop, accept},
     connection::{Door, serve},
     context::IoContext,
+    gateway::{Gateway, Shared},
     metrics::EdgeMetrics,
     options::{Listener, Options},
     tls::with_protocols,
@@ -54,6 +55,7 @@ impl Front {
         let metrics = EdgeMetrics::new(first.registry(), options.extensive_metrics);
         let metrics = Arc::new(metrics);
         let options = Arc::new(options);
+        let gateway = Shared::new(&options);
         let (raise, stop) = Stop::new();
         let (dealt, hands): (Vec<_>, Vec<_>) =
             handles.iter().map(|_| mpsc::unbounded_channel()).unzip();
@@ -70,6 +72,7 @@ impl Front {
                 accepting: accepting.take(),
                 options: Arc::clone(&options),
                 metrics: Arc::clone(&metrics),
+                gateway: gateway.clone(),
                 stop: stop.clone(),
             };
             front.threads.push(thread.spawn(number)?);
@@ -100,6 +103,7 @@ struct IoThread {
     accepting: Option<(Vec<Listener>, Dealer)>,
     options: Arc<Options>,
     metrics: Arc<EdgeMetrics>,
+    gateway: Shared,
     stop: Stop,
 }
 
@@ -132,6 +136,7 @@ impl IoThread {
             self.handle.clone(),
             Arc::clone(&self.options),
             &self.metrics,
+            Gateway::new(self.gateway.clone()),
             self.stop.clone(),
         ));
         let mut connections = JoinSet::new();

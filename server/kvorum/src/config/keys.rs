@@ -77,6 +77,12 @@ keys! {
         "Requests and streams that one connection may have open";
     LARGE_REQUEST_MEMORY "large-request-memory" "BYTES" None,
         "Memory that large reads and writes share; an eighth of the memory limit, 1GiB at most, if not given";
+    ENABLE_GRPC_GATEWAY "enable-grpc-gateway" "BOOL" Some("true"),
+        "Whether clients may also use JSON over HTTP, under /v3/";
+    CORS "cors" "ORIGINS" Some("*"),
+        "Origins of the web pages that may read answers over HTTP, or `*` for all";
+    HOST_WHITELIST "host-whitelist" "HOSTS" Some("*"),
+        "Names by which HTTP requests without TLS may call this member, or `*` for all";
     HEARTBEAT_INTERVAL "heartbeat-interval" "DURATION" Some("100ms"),
         "Time between two heartbeats of a leader";
     ELECTION_TIMEOUT "election-timeout" "DURATION" Some("1000ms"),

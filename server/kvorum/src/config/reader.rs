@@ -164,7 +164,8 @@ impl Reader {
     }
 }
 
-fn split(text: &str) -> impl Iterator<Item = &str> {
+/// The parts of a list in one text.
+pub(super) fn split(text: &str) -> impl Iterator<Item = &str> {
     text.split(',')
         .map(str::trim)
         .filter(|part| !part.is_empty())

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use kvorum_v3rpc::Access;
 use rustls::ServerConfig;
 
+use super::access;
 use super::keys;
 use super::logging::{self, Logging};
 use super::problem::Problem;
@@ -32,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) tls: Option<Arc<ServerConfig>>,
     /// Sizes and counts.
     pub(crate) limits: Limits,
+    /// Who may use HTTP, and whether the JSON gateway is there.
+    pub(crate) access: Access,
     /// Timers.
     pub(crate) timing: Timing,
     /// Threads that serve clients.
@@ -116,6 +120,7 @@ fn settings(reader: &mut Reader) -> Option<Settings> {
     let advertise_client_urls = reader.advertise_urls(keys::ADVERTISE_CLIENT_URLS);
     let tls = tls_config(reader, listen.as_ref());
     let limits = limits(reader);
+    let access = access::read(reader);
     let timing = timing(reader);
     let io_threads = match reader.is_given(keys::IO_THREADS) {
         true => reader.count(keys::IO_THREADS, 1, IO_THREADS_MAX),
@@ -137,6 +142,7 @@ fn settings(reader: &mut Reader) -> Option<Settings> {
         advertise_client_urls: advertise_client_urls?,
         tls,
         limits: limits?,
+        access: access?,
         timing: timing?,
         io_threads: usize::try_from(io_threads?).ok()?,
         extensive_metrics: extensive_metrics?,

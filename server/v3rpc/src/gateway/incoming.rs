@@ -1,0 +1,190 @@
+//! A request body on its way in, as JSON values, within limits of size and time.
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use hyper::body::Body;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Sleep, sleep},
+};
+
+use super::transcode::{Json, Malformed, Values};
+use crate::{
+    context::IoContext,
+    error::{Code, Status},
+};
+
+/// Why a body cannot be read to its end.
+pub(crate) type Broken = Box<dyn std::error::Error + Send + Sync>;
+
+/// A request body of HTTP/1 or HTTP/2.
+pub(crate) type RequestBody = Pin<Box<dyn Body<Data = Bytes, Error = Broken>>>;
+
+/// Why there is no next value.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// It is not JSON.
+    Malformed(Malformed),
+    /// A limit was reached.
+    Limit(Status),
+}
+
+impl From<Malformed> for Refusal {
+    fn from(malformed: Malformed) -> Self {
+        Self::Malformed(malformed)
+    }
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Malformed(malformed) => {
+                Self::new(Code::InvalidArgument, malformed.to_string())
+            }
+            Refusal::Limit(status) => status,
+        }
+    }
+}
+
+/// The values of a body.
+pub(super) struct Incoming {
+    body: RequestBody,
+    values: Values,
+    ended: bool,
+    value_bytes_max: usize,
+    /// Shared by all bodies.
+    waiting: Arc<Semaphore>,
+    /// The part of it that this body has taken.
+    taken: Option<OwnedSemaphorePermit>,
+    body_timeout: Duration,
+    /// Runs while a value is not complete.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Incoming {
+    pub(super) fn new(body: RequestBody, cx: &IoContext) -> Self {
+        Self {
+            body,
+            values: Values::default(),
+            ended: false,
+            value_bytes_max: value_bytes_max(cx.options.message_bytes_max()),
+            waiting: Arc::clone(&cx.gateway.shared.waiting),
+            taken: None,
+            body_timeout: cx.options.body_timeout,
+            timer: None,
+        }
+    }
+
+    /// The only value of the body; one that is empty counts as a message without fields. What follows is not read.
+    pub(super) async fn only(&mut self) -> Result<Json, Status> {
+        self.start_timer();
+        let value = poll_fn(|task| self.poll_next(task)).await?;
+        Ok(value.unwrap_or_else(Json::empty_object))
+    }
+
+    /// The next value, or nothing at the end of the body.
+    pub(super) fn poll_next(
+        &mut self,
+        task: &mut Context<'_>,
+    ) -> Poll<Result<Option<Json>, Refusal>> {
+        loop {
+            if let Some(json) = self.values.next()? {
+                self.settle();
+                return Poll::Ready(Ok(Some(json)));
+            }
+            if self.ended {
+                let last = self.values.finish()?;
+                self.settle();
+                return Poll::Ready(Ok(last));
+            }
+            if self.values.waiting() > self.value_bytes_max {
+                return Poll::Ready(Err(Refusal::Limit(too_large(self.value_bytes_max))));
+            }
+            match self.body.as_mut().poll_frame(task) {
+                Poll::Ready(None) => self.ended = true,
+                // The caller is gone, or breaks the rules of HTTP: either way the body has no end.
+                Poll::Ready(Some(Err(_))) => self.ended = true,
+                Poll::Ready(Some(Ok(frame))) => {
+                    if let Ok(piece) = frame.into_data() {
+                        self.take(&piece)?;
+                    }
+                }
+                Poll::Pending => return self.poll_timer(task),
+            }
+        }
+    }
+
+    fn take(&mut self, piece: &[u8]) -> Result<(), Refusal> {
+        let wanted = u32::try_from(piece.len()).unwrap_or(u32::MAX);
+        let more = Arc::clone(&self.waiting)
+            .try_acquire_many_owned(wanted)
+            .map_err(|_| Refusal::Limit(busy()))?;
+        match &mut self.taken {
+            Some(taken) => taken.merge(more),
+            taken => *taken = Some(more),
+        }
+        self.values.push(piece);
+        Ok(())
+    }
+
+    /// A value is complete; time runs again when the next one has begun.
+    fn settle(&mut self) {
+        self.timer = None;
+        if self.values.waiting() == 0 {
+            self.taken = None;
+        }
+    }
+
+    fn start_timer(&mut self) {
+        self.timer = Some(Box::pin(sleep(self.body_timeout)));
+    }
+
+    fn poll_timer<T>(&mut self, task: &mut Context<'_>) -> Poll<Result<T, Refusal>> {
+        if self.timer.is_none() && self.values.waiting() > 0 {
+            self.start_timer();
+        }
+        match &mut self.timer {
+            Some(timer) => timer
+                .as_mut()
+                .poll(task)
+                .map(|()| Err(Refusal::Limit(too_slow(self.body_timeout)))),
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// Base64 takes a third more than what it stands for; the rest is names and blanks.
+pub(super) const fn value_bytes_max(message_bytes_max: usize) -> usize {
+    message_bytes_max.saturating_mul(2)
+}
+
+fn too_large(max: usize) -> Status {
+    Status::new(
+        Code::ResourceExhausted,
+        format!("kvorum: a JSON message is larger than max ({max} bytes)"),
+    )
+}
+
+fn too_slow(timeout: Duration) -> Status {
+    Status::new(
+        Code::DeadlineExceeded,
+        format!(
+            "kvorum: the rest of the JSON message did not arrive within {} s",
+            timeout.as_secs()
+        ),
+    )
+}
+
+fn busy() -> Status {
+    Status::new(
+        Code::Unavailable,
+        "kvorum: too many unfinished JSON messages wait here, try again",
+    )
+}

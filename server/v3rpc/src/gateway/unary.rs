@@ -1,0 +1,84 @@
+//! Calls with one message each way.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::Response;
+
+use super::{
+    incoming::Incoming,
+    inner::{self, Event, within},
+    metadata::Call,
+    reply::{self, ReplyBody},
+    routes::Route,
+    transcode,
+};
+use crate::{
+    context::IoContext,
+    error::{Code, Status},
+};
+
+/// Answers from this size on are written as JSON on a thread of their own: other callers wait meanwhile.
+const LARGE_ANSWER_BYTES: usize = 256 * 1024;
+
+/// Answers one call.
+pub(super) async fn serve(
+    cx: &Rc<IoContext>,
+    route: &'static Route,
+    call: Call,
+    mut incoming: Incoming,
+) -> Response<ReplyBody> {
+    match answer(cx, route, &call, &mut incoming).await {
+        Ok(json) => reply::message(json),
+        Err(status) => reply::error(&status),
+    }
+}
+
+async fn answer(
+    cx: &Rc<IoContext>,
+    route: &'static Route,
+    call: &Call,
+    incoming: &mut Incoming,
+) -> Result<Vec<u8>, Status> {
+    let request = read_only(route, call, incoming).await?;
+    let mut exchange = inner::start(cx, route, call).await?;
+    exchange.send_only(&request)?;
+    drop(request);
+    let mut answered = None;
+    loop {
+        match exchange.next().await {
+            Event::Message(message) => answered = Some(message),
+            Event::End(status) if status.code == Code::Ok => break,
+            Event::End(status) => return Err(status),
+        }
+    }
+    drop(exchange);
+    to_json(route, answered.unwrap_or_default()).await
+}
+
+/// The only message of a body, encoded.
+pub(super) async fn read_only(
+    route: &Route,
+    call: &Call,
+    incoming: &mut Incoming,
+) -> Result<Vec<u8>, Status> {
+    let json = within(call.deadline, incoming.only()).await?;
+    transcode::to_wire(&json, route.request)
+        .map_err(|malformed| Status::new(Code::InvalidArgument, malformed.to_string()))
+}
+
+async fn to_json(route: &'static Route, message: Bytes) -> Result<Vec<u8>, Status> {
+    let is_large = message.len() >= LARGE_ANSWER_BYTES;
+    let write = move || {
+        let mut json = Vec::with_capacity(message.len().saturating_mul(3) / 2);
+        transcode::to_json(&message, route.response, &mut json).map(|()| json)
+    };
+    let written = if is_large {
+        tokio::task::spawn_blocking(write)
+            .await
+            .map_err(|error| Status::internal(error.to_string()))?
+    } else {
+        write()
+    };
+    written.map_err(|malformed| Status::internal(malformed.to_string()))
+}
