@@ -9,6 +9,7 @@ mod both;
 mod clients;
 mod damaged_state;
 mod etcdctl;
+mod gateway;
 mod hash;
 mod kill_nine;
 mod limits;

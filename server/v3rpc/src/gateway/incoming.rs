@@ -70,14 +70,28 @@ pub(super) struct Incoming {
 
 impl Incoming {
     pub(super) fn new(body: RequestBody, cx: &IoContext) -> Self {
+        Self::within(
+            body,
+            value_bytes_max(cx.options.message_bytes_max()),
+            Arc::clone(&cx.gateway.shared.waiting),
+            cx.options.body_timeout,
+        )
+    }
+
+    fn within(
+        body: RequestBody,
+        value_bytes_max: usize,
+        waiting: Arc<Semaphore>,
+        body_timeout: Duration,
+    ) -> Self {
         Self {
             body,
             values: Values::default(),
             ended: false,
-            value_bytes_max: value_bytes_max(cx.options.message_bytes_max()),
-            waiting: Arc::clone(&cx.gateway.shared.waiting),
+            value_bytes_max,
+            waiting,
             taken: None,
-            body_timeout: cx.options.body_timeout,
+            body_timeout,
             timer: None,
         }
     }
@@ -187,4 +201,83 @@ fn busy() -> Status {
         Code::Unavailable,
         "kvorum: too many unfinished JSON messages wait here, try again",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream::{self, StreamExt as _};
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(3600);
+
+    /// A body of these pieces, after which nothing comes, not even its end.
+    fn pieces(pieces: &[&'static str]) -> RequestBody {
+        let frames: Vec<_> = pieces
+            .iter()
+            .map(|piece| Ok(Frame::data(Bytes::from_static(piece.as_bytes()))))
+            .collect();
+        Box::pin(StreamBody::new(
+            stream::iter(frames).chain(stream::pending()),
+        ))
+    }
+
+    fn incoming(body: &[&'static str], waiting: &Arc<Semaphore>, timeout: Duration) -> Incoming {
+        Incoming::within(pieces(body), 10, Arc::clone(waiting), timeout)
+    }
+
+    async fn next(incoming: &mut Incoming) -> Result<Option<Json>, Status> {
+        poll_fn(|task| incoming.poll_next(task))
+            .await
+            .map_err(Status::from)
+    }
+
+    #[tokio::test]
+    async fn a_message_is_there_before_the_body_ends() {
+        let waiting = Arc::new(Semaphore::new(100));
+        let mut incoming = incoming(&["{\"a\"", ":1}{", "}"], &waiting, LONG);
+        for expected in ["{\"a\":1}", "{}"] {
+            let json = next(&mut incoming).await.expect("valid").expect("complete");
+            assert_eq!(json.bytes(), expected.as_bytes());
+        }
+        assert_eq!(waiting.available_permits(), 100, "all is given back");
+    }
+
+    #[tokio::test]
+    async fn a_message_that_grows_too_large_is_refused() {
+        let waiting = Arc::new(Semaphore::new(100));
+        let mut incoming = incoming(&["{\"a\":\"", "01234567"], &waiting, LONG);
+        let status = next(&mut incoming).await.expect_err("too large");
+        assert_eq!(status.code, Code::ResourceExhausted);
+        assert_eq!(
+            status.message,
+            "kvorum: a JSON message is larger than max (10 bytes)"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_message_that_stops_arriving_is_refused() {
+        let waiting = Arc::new(Semaphore::new(100));
+        let mut slow = incoming(&["{"], &waiting, Duration::ZERO);
+        let status = next(&mut slow).await.expect_err("too slow");
+        assert_eq!(status.code, Code::DeadlineExceeded);
+        // Who awaits the only message of a body does not wait for its first byte for ever either.
+        let mut silent = incoming(&[], &waiting, Duration::ZERO);
+        let status = silent.only().await.expect_err("too slow");
+        assert_eq!(status.code, Code::DeadlineExceeded);
+    }
+
+    #[tokio::test]
+    async fn messages_that_wait_share_their_room() {
+        let waiting = Arc::new(Semaphore::new(8));
+        let mut first = incoming(&["[1234"], &waiting, Duration::ZERO);
+        assert!(next(&mut first).await.is_err(), "it is not complete");
+        let mut second = incoming(&["[1234"], &waiting, LONG);
+        let status = next(&mut second).await.expect_err("there is no room");
+        assert_eq!(status.code, Code::Unavailable);
+        drop(first);
+        assert_eq!(waiting.available_permits(), 8);
+    }
 }
