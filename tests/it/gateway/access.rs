@@ -21,10 +21,14 @@ fn any_page_may_read_unless_origins_are_named() {
     }
     for asked in Asked::both(
         "gateway-cors-named",
-        &["--cors=https://a.example,https://b.example"],
+        &["--cors=https://a.example:8443,https://b.example:8443"],
     ) {
-        let answer = Curl::ask(&asked.server, RANGE, &with("Origin: https://b.example"));
-        assert_eq!(answer.header(ALLOWED), Some("https://b.example"));
+        let answer = Curl::ask(
+            &asked.server,
+            RANGE,
+            &with("Origin: https://b.example:8443"),
+        );
+        assert_eq!(answer.header(ALLOWED), Some("https://b.example:8443"));
         assert_eq!(answer.status, 200);
         for header in ["Origin: https://evil.example", "X: y"] {
             let answer = Curl::ask(&asked.server, RANGE, &with(header));

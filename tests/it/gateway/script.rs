@@ -94,6 +94,7 @@ const SCRIPT: &[Step] = &[
     step("/v3/election/leader", r#"{"name":"dm90ZQ=="}"#),
     stream("/v3/election/observe", r#"{"name":"dm90ZQ=="}"#, 1),
     step("/v3/auth/status", "{}"),
+    step("/v3/auth/enable", "{}"),
     step("/v3/auth/authenticate", r#"{"name":"a","password":"b"}"#),
     step("/v3/auth/user/add", r#"{"name":"root","password":"secret"}"#),
     step("/v3/auth/user/get", r#"{"name":"nobody"}"#),
@@ -108,20 +109,11 @@ const SCRIPT: &[Step] = &[
     step("/v3/auth/role/grant", r#"{"name":"reader","perm":{"permType":"READ","key":"Zm9v"}}"#),
     step("/v3/auth/role/revoke", r#"{"role":"nobody","key":"Zm9v"}"#),
     step("/v3/auth/role/delete", r#"{"role":"nobody"}"#),
-    step("/v3/auth/enable", "{}"),
     step("/v3/auth/disable", "{}"),
 ];
 
 /// Paths whose calls kvorum refuses as not available yet; once one of them is served, it is compared like all others.
-const NOT_YET: &[&str] = &[
-    "/v3/auth/",
-    "/v3/cluster/member/",
-    "/v3/election/",
-    "/v3/lock/",
-    "/v3/maintenance/downgrade",
-    "/v3/maintenance/snapshot",
-    "/v3/maintenance/transfer-leadership",
-];
+const NOT_YET: &[&str] = &["/v3/auth/", "/v3/cluster/member/"];
 const NOT_AVAILABLE: &str = "is not available in this version of kvorum";
 
 /// Where an answer differs from that of etcd 3.6, and why.
@@ -146,6 +138,10 @@ const FROM_3_4: &[(&str, &str)] = &[
         "3.4 has another code for a revision that is compacted already",
     ),
 ];
+
+/// What ends the process of etcd 3.4, so that nothing could be compared after it: it keeps an alarm without a type
+/// under an empty key, which its store refuses.
+const ENDS_3_4: (&str, &str) = ("/v3/maintenance/alarm", r#"{"action":"ACTIVATE"}"#);
 
 /// Values that are nobody's contract.
 const VOLATILE: &[&str] = &[
@@ -273,7 +269,11 @@ fn every_route_answers_as_a_real_etcd_does() {
     let mut not_yet = BTreeSet::new();
     for step in SCRIPT {
         let our_answer = play(&ours, step);
-        let theirs = etcd.as_ref().map(|etcd| (play(etcd, step), &etcd.line));
+        let bears = |etcd: &&Asked| etcd.line == "3.6" || (step.path, step.body) != ENDS_3_4;
+        let theirs = etcd
+            .as_ref()
+            .filter(bears)
+            .map(|etcd| (play(etcd, step), &etcd.line));
         assert!(
             !our_answer.body.contains(r#""message":"Not Found""#),
             "{} is no path of ours",
