@@ -21,6 +21,7 @@ mod disk;
 mod subject;
 
 mod disk_image;
+mod gateway;
 mod grpc_framing;
 mod grpc_request;
 mod input;
@@ -77,6 +78,13 @@ pub const TARGETS: &[Target] = &[
         run: snapshot_reader::run,
         seeds: snapshot_reader::seeds,
         input_bytes_max: 1 << 10,
+    },
+    Target {
+        name: "gateway",
+        about: "bodies of the JSON gateway: read as messages, written again",
+        run: gateway::run,
+        seeds: gateway::seeds,
+        input_bytes_max: 4 << 10,
     },
     Target {
         name: "keys",

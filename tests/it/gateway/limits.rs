@@ -86,9 +86,14 @@ fn a_deadline_is_kept() {
         stream.head();
         let lines = stream.rest();
         let last = lines.last().expect("a last line");
-        assert_eq!(
-            last, r#"{"error":{"code":4,"message":"context deadline exceeded"}}"#,
-            "{:?}",
+        // Inside etcd two timers race; the loser's words are its HTTP/2 library's.
+        let told =
+            |words: &str| *last == format!(r#"{{"error":{{"code":4,"message":"{words}"}}}}"#);
+        let reset = "stream terminated by RST_STREAM with error code: CANCEL";
+        let etcds = matches!(asked.side, Side::Etcd) && told(reset);
+        assert!(
+            etcds || told("context deadline exceeded"),
+            "{:?}: {last}",
             asked.side
         );
     }
