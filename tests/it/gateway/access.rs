@@ -7,7 +7,7 @@ const RANGE: &str = "/v3/kv/range";
 const BODY: &[&str] = &["--data-binary", r#"{"key":"Zm9v"}"#];
 const ALLOWED: &str = "access-control-allow-origin";
 
-fn with<'a>(header: &'a str) -> Vec<&'a str> {
+fn with(header: &str) -> Vec<&str> {
     [&["-H", header], BODY].concat()
 }
 
