@@ -78,7 +78,11 @@ async fn endpoints_answer_over_both_versions_of_http() {
             "[+]serializable_read ok\nok\n",
         ),
         ("/version", 200, &version),
-        ("/v3/kv/range", 404, "404 page not found\n"),
+        (
+            "/v3/kv/range",
+            501,
+            r#"{"code":12,"message":"Method Not Allowed"}"#,
+        ),
         ("/", 404, "404 page not found\n"),
     ] {
         assert_eq!(client.get(path).await, (status, body.to_owned()), "{path}");
