@@ -60,10 +60,11 @@ impl Reply {
     }
 }
 
-/// Answers one call. Range and Txn have replies that can be large; these come with the memory they hold.
+/// Answers one call. Range, DeleteRange and Txn have replies that can be large; these come with the memory they hold.
 pub(crate) async fn answer(cx: &IoContext, rpc: Unary, message: Bytes) -> Result<Reply, Status> {
     match rpc {
         Unary::Range => range(&cx.handle, message).await,
+        Unary::DeleteRange => delete_range(&cx.handle, message).await,
         Unary::Txn => txn(&cx.handle, message).await,
         other => call(cx, other, message).await.map(Reply::from),
     }
@@ -78,10 +79,23 @@ async fn range(handle: &Handle, message: Bytes) -> Result<Reply, Status> {
     }
 }
 
+/// With `prev_kv` its response is as large as all that was deleted.
+async fn delete_range(handle: &Handle, message: Bytes) -> Result<Reply, Status> {
+    let mut response = handle.delete_range(decode(message)?).await?;
+    complete(handle, &mut response.header);
+    let hold = handle.hold_applied(response.encoded_len()).await;
+    held(response, hold)
+}
+
 /// Headers inside the transaction's responses stay as the machine made them.
 async fn txn(handle: &Handle, message: Bytes) -> Result<Reply, Status> {
-    let (mut response, mut hold) = handle.txn_answer(decode(message)?).await?;
+    let (mut response, hold) = handle.txn_answer(decode(message)?).await?;
     complete(handle, &mut response.header);
+    held(response, hold)
+}
+
+/// Encodes a response; from then on only the encoding takes memory.
+fn held(response: impl Message, mut hold: Hold) -> Result<Reply, Status> {
     let whole = frame(&response)?;
     drop(response);
     hold.shrink(hold.bytes().saturating_sub(whole.len()));
