@@ -36,8 +36,8 @@ pub(crate) struct Exchange<'a> {
 #[derive(Clone, Copy)]
 pub(crate) enum Asked<'a> {
     Call(Rpc, &'a Bytes),
-    KeepAlive,
-    Watch,
+    KeepAlive(&'a Bytes),
+    Watch(&'a Bytes),
     Odd(&'a Head),
 }
 
@@ -416,13 +416,27 @@ fn loose_groups(exchange: &mut Exchange<'_>) -> Mended {
 }
 
 fn overlong(exchange: &mut Exchange<'_>) -> Mended {
+    let (Asked::Call(_, sent) | Asked::KeepAlive(sent) | Asked::Watch(sent)) = exchange.asked
+    else {
+        return Mended::No;
+    };
+    // The words for a number that is too long are those for one that is cut off.
     let ours = matches!(&exchange.kvorum, Outcome::Refused { code: INTERNAL, text }
-        if text.contains("invalid key value") || text.ends_with("invalid varint"));
+        if text.contains("invalid key value")
+            || text.ends_with("unexpected EOF") && holds_overlong(sent));
     if !(ours && was_taken(&exchange.etcd)) {
         return Mended::No;
     }
     exchange.kvorum = exchange.etcd.clone();
     Mended::Parted
+}
+
+/// True if the tenth byte of a number holds more than the one bit that is left for it.
+fn holds_overlong(sent: &[u8]) -> bool {
+    sent.windows(10).any(|ten| {
+        let (last, more) = (ten[9], &ten[..9]);
+        more.iter().all(|byte| byte & 0x80 != 0) && (2..0x80).contains(&last)
+    })
 }
 
 /// True if etcd took for a message what kvorum does not.

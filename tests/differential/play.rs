@@ -248,8 +248,8 @@ impl Play {
     fn count_outcome(&mut self, asked: Asked<'_>, etcd: &Outcome) {
         let what = match asked {
             Asked::Call(rpc, _) => format!("{rpc:?}"),
-            Asked::KeepAlive => "LeaseKeepAlive".to_owned(),
-            Asked::Watch => "Watch".to_owned(),
+            Asked::KeepAlive(_) => "LeaseKeepAlive".to_owned(),
+            Asked::Watch(_) => "Watch".to_owned(),
             Asked::Odd(_) => "odd".to_owned(),
         };
         let how = match etcd {
@@ -345,7 +345,7 @@ impl Play {
     async fn keep_alive(&mut self, request: &Bytes) -> Result<Flow, Unexplained> {
         self.tally.requests += 1;
         let [kvorum, etcd] = self.renewals.ask(&self.pair, request).await?;
-        self.compare(Asked::KeepAlive, kvorum, etcd)
+        self.compare(Asked::KeepAlive(request), kvorum, etcd)
     }
 }
 

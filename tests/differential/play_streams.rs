@@ -64,7 +64,7 @@ impl Play {
             }) if code != 0 => Outcome::Refused { code, text },
             other => Outcome::Odd(other.unwrap_or_default()),
         });
-        self.compare(Asked::Watch, kvorum, etcd)?;
+        self.compare(Asked::Watch(request), kvorum, etcd)?;
         self.streams[stream] = Watching::open(&self.pair).await;
         Ok(Flow::Go)
     }
