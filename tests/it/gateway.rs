@@ -2,6 +2,7 @@
 
 mod access;
 mod bad_input;
+mod broken;
 mod curl;
 mod limits;
 mod script;

@@ -1,5 +1,5 @@
 //! A small machine under large requests: what a member may take of the memory holds, whatever clients ask for.
 
 mod lists;
-mod sizes;
+pub(crate) mod sizes;
 mod slow_watchers;

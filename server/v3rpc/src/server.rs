@@ -55,7 +55,7 @@ impl Front {
         let metrics = EdgeMetrics::new(first.registry(), options.extensive_metrics);
         let metrics = Arc::new(metrics);
         let options = Arc::new(options);
-        let gateway = Shared::new(&options);
+        let gateway = Shared::new(&options, first.receive_budget().usage().total_bytes * 2);
         let (raise, stop) = Stop::new();
         let (dealt, hands): (Vec<_>, Vec<_>) =
             handles.iter().map(|_| mpsc::unbounded_channel()).unzip();

@@ -3,7 +3,7 @@
 use std::fs;
 
 /// One line of /proc/PID/status in bytes, such as `VmHWM` (the most that was resident) or `VmPeak` (addresses).
-pub(super) fn status_bytes(pid: u32, name: &str) -> u64 {
+pub(crate) fn status_bytes(pid: u32, name: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
     let line = status.lines().find(|line| line.starts_with(name));
     let line = line.unwrap_or_else(|| panic!("{name} is not in {status}"));

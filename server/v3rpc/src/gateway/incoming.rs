@@ -34,6 +34,8 @@ pub(super) enum Refusal {
     Malformed(Malformed),
     /// A limit was reached.
     Limit(Status),
+    /// The caller is gone before the end of the body, or breaks the rules of HTTP.
+    Broken,
 }
 
 impl From<Malformed> for Refusal {
@@ -49,6 +51,7 @@ impl From<Refusal> for Status {
                 Self::new(Code::InvalidArgument, malformed.to_string())
             }
             Refusal::Limit(status) => status,
+            Refusal::Broken => Self::new(Code::InvalidArgument, "unexpected EOF"),
         }
     }
 }
@@ -123,8 +126,7 @@ impl Incoming {
             }
             match self.body.as_mut().poll_frame(task) {
                 Poll::Ready(None) => self.ended = true,
-                // The caller is gone, or breaks the rules of HTTP: either way the body has no end.
-                Poll::Ready(Some(Err(_))) => self.ended = true,
+                Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(Refusal::Broken)),
                 Poll::Ready(Some(Ok(frame))) => {
                     if let Ok(piece) = frame.into_data() {
                         self.take(&piece)?;
@@ -243,6 +245,28 @@ mod tests {
             assert_eq!(json.bytes(), expected.as_bytes());
         }
         assert_eq!(waiting.available_permits(), 100, "all is given back");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_breaks_off_is_no_empty_message() {
+        let waiting = Arc::new(Semaphore::new(100));
+        for begun in ["", "{", "{} "] {
+            let frames = [
+                Ok(Frame::data(Bytes::from_static(begun.as_bytes()))),
+                Err(Broken::from("the caller is gone")),
+            ];
+            let body: RequestBody = Box::pin(StreamBody::new(stream::iter(frames)));
+            let mut incoming = Incoming::within(body, 10, Arc::clone(&waiting), LONG);
+            if begun.starts_with("{}") {
+                next(&mut incoming).await.expect("valid").expect("complete");
+            }
+            let status = incoming.only().await.expect_err("broken");
+            assert_eq!(
+                (status.code, &*status.message),
+                (Code::InvalidArgument, "unexpected EOF"),
+                "{begun:?}"
+            );
+        }
     }
 
     #[tokio::test]

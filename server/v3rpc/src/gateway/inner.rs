@@ -12,6 +12,7 @@ use std::{
 use bytes::Bytes;
 use h2::{RecvStream, SendStream, client::ResponseFuture, client::SendRequest};
 use http::{HeaderMap, HeaderValue, Method, Request, Version, header};
+use kvorum_member::REPLY_FREE_BYTES;
 use tokio::{
     io::DuplexStream,
     sync::OwnedSemaphorePermit,
@@ -57,6 +58,8 @@ enum Answer {
 struct Answered {
     body: RecvStream,
     frames: Frames,
+    /// The size of the message that is under way was told.
+    told: bool,
 }
 
 impl Answered {
@@ -64,14 +67,24 @@ impl Answered {
         Self {
             body,
             frames: Frames::new(ANSWER_BYTES_MAX, Encoding::Identity),
+            told: false,
         }
     }
 
-    /// The next message, or `None` when there are no more.
-    fn poll_next(&mut self, task: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Status>> {
+    /// The next message, the size of a large one before most of it is read, or `None` when there are no more.
+    fn poll_next(&mut self, task: &mut Context<'_>) -> Poll<Result<Option<Event>, Status>> {
         loop {
             if let Some(message) = self.frames.take()? {
-                return Poll::Ready(Ok(Some(message)));
+                self.told = false;
+                return Poll::Ready(Ok(Some(Event::Message(message))));
+            }
+            let large = self
+                .frames
+                .incomplete()
+                .filter(|bytes| *bytes > REPLY_FREE_BYTES);
+            if let (Some(bytes), false) = (large, self.told) {
+                self.told = true;
+                return Poll::Ready(Ok(Some(Event::Large(bytes))));
             }
             match ready!(self.body.poll_data(task)) {
                 None if self.frames.is_empty() => return Poll::Ready(Ok(None)),
@@ -89,6 +102,8 @@ impl Answered {
 /// What an answer consists of.
 #[derive(Debug)]
 pub(super) enum Event {
+    /// A message of that many bytes is under way.
+    Large(usize),
     /// A message.
     Message(Bytes),
     /// The end of it all.
@@ -233,7 +248,7 @@ impl Exchange {
                     }
                 },
                 Answer::Started(messages) => match ready!(messages.poll_next(task)) {
-                    Ok(Some(message)) => return Poll::Ready(Event::Message(message)),
+                    Ok(Some(event)) => return Poll::Ready(event),
                     Err(_) => return self.end(gone()),
                     Ok(None) => {
                         let trailers = ready!(messages.body.poll_trailers(task));

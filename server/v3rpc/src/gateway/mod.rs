@@ -16,11 +16,12 @@ pub mod transcode;
 mod unary;
 mod websocket;
 
-use std::{cell::RefCell, rc::Rc, sync::Arc};
+use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use kvorum_member::{Budget, REPLY_FREE_BYTES};
 use tokio::sync::Semaphore;
 
 pub use access::Access;
@@ -38,6 +39,12 @@ use incoming::Incoming;
 use metadata::Call;
 use routes::{Kind, Route};
 
+/// What a large answer takes for each byte of its message: the message, and the JSON while its buffer grows.
+const ANSWER_SHARE: usize = 4;
+
+/// How long a large answer waits for its turn.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(20);
+
 /// Bytes of request bodies that may wait for their end, of all gateway calls together.
 const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -48,14 +55,19 @@ pub(crate) struct Shared {
     places: Arc<Semaphore>,
     /// Bytes of bodies that may wait.
     waiting: Arc<Semaphore>,
+    /// For large answers, whole in memory as messages and as JSON. Apart from what the calls inside take for the same
+    /// answers: these wait for their readers, which are here, so one must not wait for the other.
+    answers: Arc<Budget>,
 }
 
 impl Shared {
-    pub(crate) fn new(options: &Options) -> Self {
+    /// Large answers may take `answer_bytes`.
+    pub(crate) fn new(options: &Options, answer_bytes: usize) -> Self {
         let places = usize::try_from(options.max_concurrent_streams).unwrap_or(usize::MAX);
         Self {
             places: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
             waiting: Arc::new(Semaphore::new(WAITING_BYTES_MAX)),
+            answers: Budget::new(answer_bytes, REPLY_FREE_BYTES, ANSWER_PATIENCE),
         }
     }
 }

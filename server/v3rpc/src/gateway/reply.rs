@@ -7,12 +7,20 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::{future::LocalBoxFuture, stream::LocalBoxStream};
+use futures_util::{
+    StreamExt as _,
+    future::LocalBoxFuture,
+    stream::{self, LocalBoxStream},
+};
 use http::{HeaderValue, Response, StatusCode, header};
 use hyper::body::{Body, Frame, SizeHint};
+use kvorum_member::Hold;
 
 use super::transcode;
 use crate::error::{Code, Status};
+
+/// What HTTP gets at once of a large answer.
+const PIECE_BYTES: usize = 64 * 1024;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -97,9 +105,19 @@ pub(super) fn http_status(code: Code) -> StatusCode {
     StatusCode::from_u16(number).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-/// The answer of a call with one message.
-pub(super) fn message(json: Vec<u8>) -> Response<ReplyBody> {
-    let mut response = json_response(StatusCode::OK, ReplyBody::whole(json.into()));
+/// The answer of a call with one message. What a large one holds is given back as it leaves.
+pub(super) fn message(json: Vec<u8>, hold: Hold) -> Response<ReplyBody> {
+    let json = Bytes::from(json);
+    let body = if hold.is_large() {
+        let rest = stream::unfold((json, hold), |(mut json, hold)| async {
+            let piece = json.split_to(json.len().min(PIECE_BYTES));
+            (!piece.is_empty()).then_some((piece, (json, hold)))
+        });
+        ReplyBody::Pieces(rest.boxed_local())
+    } else {
+        ReplyBody::whole(json)
+    };
+    let mut response = json_response(StatusCode::OK, body);
     mark_answered(&mut response);
     response
 }

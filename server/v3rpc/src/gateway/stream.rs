@@ -121,7 +121,13 @@ impl Conversation {
             }
             self.exchange.poll_next(task)
         });
-        let status = match event.await {
+        let mut event = event.await;
+        // A stream's messages are taken one by one, as the caller takes their lines.
+        while let Event::Large(_) = event {
+            event = self.exchange.next().await;
+        }
+        let status = match event {
+            Event::Large(_) => Status::internal("kvorum: a message has no end"),
             Event::Message(message) => {
                 let mut json = Vec::new();
                 match transcode::to_json(&message, self.route.response, &mut json) {
@@ -161,6 +167,8 @@ impl Conversation {
                     Err(status) => return Poll::Ready(status),
                 },
                 Err(Refusal::Limit(status)) => return Poll::Ready(status),
+                // Nobody is there any more who could take an answer.
+                Err(Refusal::Broken) => return Poll::Ready(Status::canceled()),
                 // What cannot be read ends the requests as their end does; what was asked before is still answered.
                 Ok(None) | Err(Refusal::Malformed(_)) => {
                     self.incoming = None;

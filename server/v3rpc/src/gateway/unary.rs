@@ -4,8 +4,10 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::Response;
+use kvorum_member::Hold;
 
 use super::{
+    ANSWER_SHARE,
     incoming::Incoming,
     inner::{self, Event, within},
     metadata::Call,
@@ -29,7 +31,7 @@ pub(super) async fn serve(
     mut incoming: Incoming,
 ) -> Response<ReplyBody> {
     match answer(cx, route, &call, &mut incoming).await {
-        Ok(json) => reply::message(json),
+        Ok((json, hold)) => reply::message(json, hold),
         Err(status) => reply::error(&status),
     }
 }
@@ -39,21 +41,28 @@ async fn answer(
     route: &'static Route,
     call: &Call,
     incoming: &mut Incoming,
-) -> Result<Vec<u8>, Status> {
+) -> Result<(Vec<u8>, Hold), Status> {
     let request = read_only(route, call, incoming).await?;
     let mut exchange = inner::start(cx, route, call).await?;
     exchange.send_only(&request)?;
     drop(request);
     let mut answered = None;
+    let mut hold = cx.gateway.shared.answers.hold();
     loop {
         match exchange.next().await {
+            Event::Large(bytes) => {
+                let turn = async { Ok(hold.grow(bytes.saturating_mul(ANSWER_SHARE)).await?) };
+                within(call.deadline, turn).await?;
+            }
             Event::Message(message) => answered = Some(message),
             Event::End(status) if status.code == Code::Ok => break,
             Event::End(status) => return Err(status),
         }
     }
     drop(exchange);
-    to_json(route, answered.unwrap_or_default()).await
+    let json = to_json(route, answered.unwrap_or_default()).await?;
+    hold.shrink(hold.bytes().saturating_sub(json.len()));
+    Ok((json, hold))
 }
 
 /// The only message of a body, encoded.
@@ -71,14 +80,17 @@ async fn to_json(route: &'static Route, message: Bytes) -> Result<Vec<u8>, Statu
     let is_large = message.len() >= LARGE_ANSWER_BYTES;
     let write = move || {
         let mut json = Vec::with_capacity(message.len().saturating_mul(3) / 2);
-        transcode::to_json(&message, route.response, &mut json).map(|()| json)
+        transcode::to_json(&message, route.response, &mut json)
+            .map_err(|malformed| Status::internal(malformed.to_string()))?;
+        // What grew by doubling waits for its reader without the spare half.
+        json.shrink_to_fit();
+        Ok(json)
     };
-    let written = if is_large {
+    if is_large {
         tokio::task::spawn_blocking(write)
             .await
             .map_err(|error| Status::internal(error.to_string()))?
     } else {
         write()
-    };
-    written.map_err(|malformed| Status::internal(malformed.to_string()))
+    }
 }
