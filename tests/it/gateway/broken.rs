@@ -15,6 +15,8 @@ fn begin(asked: &Asked, path: &str, announced: usize, body: &str) -> TcpStream {
     let head =
         format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {announced}\r\n\r\n{body}");
     socket.write_all(head.as_bytes()).expect("open");
+    let patience = std::time::Duration::from_secs(60);
+    socket.set_read_timeout(Some(patience)).expect("a socket");
     socket
 }
 
@@ -40,20 +42,20 @@ fn a_body_that_breaks_off_is_not_taken_for_an_empty_message() {
 
 #[test]
 fn a_caller_who_dies_with_an_unfinished_body_takes_the_watch_along() {
-    for asked in Asked::both("gateway-died", &[]) {
-        let create = r#"{"create_request":{"key":"Zm9v"}}"#;
-        let mut callers = Vec::new();
-        for _ in 0..5 {
-            let mut socket = begin(&asked, "/v3/watch", 1000, create);
-            let mut answer = [0; 12];
-            socket.read_exact(&mut answer).expect("an answer");
-            assert_eq!(&answer, b"HTTP/1.1 200");
-            callers.push(socket);
-        }
-        wait_for_watchers(&asked, 5.0);
-        drop(callers);
-        wait_for_watchers(&asked, 0.0);
+    // etcd says nothing before the whole body is there, so there is nothing to wait for.
+    let asked = Asked::kvorum("gateway-died", &[]);
+    let create = r#"{"create_request":{"key":"Zm9v"}}"#;
+    let mut callers = Vec::new();
+    for _ in 0..5 {
+        let mut socket = begin(&asked, "/v3/watch", 1000, create);
+        let mut answer = [0; 12];
+        socket.read_exact(&mut answer).expect("an answer");
+        assert_eq!(&answer, b"HTTP/1.1 200");
+        callers.push(socket);
     }
+    wait_for_watchers(&asked, 5.0);
+    drop(callers);
+    wait_for_watchers(&asked, 0.0);
 }
 
 #[test]
