@@ -265,6 +265,9 @@ fn compare(step: &Step, ours: &Answer, theirs: &Answer, line: &str) -> Result<()
 fn every_route_answers_as_a_real_etcd_does() {
     let ours = Asked::kvorum("gateway-script", &[]);
     let etcd = Asked::etcd("gateway-script", &[]);
+    if etcd.is_none() {
+        println!("SKIP gateway script beside etcd: no etcd to compare with");
+    }
     let mut findings = Vec::new();
     let mut not_yet = BTreeSet::new();
     for step in SCRIPT {
