@@ -10,7 +10,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use kvorum_proto::etcdserverpb as pb;
-use kvorum_proto::mvccpb::Event;
+use kvorum_proto::mvccpb::{Event, KeyValue};
 
 use super::model::{Interval, Model, ModelError, Selection};
 
@@ -101,13 +101,13 @@ pub fn check(calls: &[Call], log: &[(i64, Vec<Event>)]) -> Result<(), Violation>
     let (mut writes, reads) = by_revision(calls)?;
     let mut unknown: Vec<&Call> = calls.iter().filter(|call| call.reply.is_none()).collect();
     let mut model = Model::default();
-    check_reads(&model, &reads)?;
+    check_reads(&mut model, &reads)?;
     for (revision, events) in log {
         match writes.remove(revision) {
             Some(call) => replay(&mut model, call, *revision, events)?,
             None => adopt(&mut model, &mut unknown, *revision, events)?,
         }
-        check_reads(&model, &reads)?;
+        check_reads(&mut model, &reads)?;
     }
     let lost = |(revision, call): (i64, &Call)| Violation::WriteLost {
         revision,
@@ -146,9 +146,8 @@ fn replay(
     revision: i64,
     events: &[Event],
 ) -> Result<(), Violation> {
-    let mut next = model.clone();
-    let reply = call.request.run(&mut next);
-    if next.revision() != revision || written(&next, revision) != events {
+    let reply = call.request.run(model);
+    if model.revision() != revision || written(model, revision) != events {
         return Err(Violation::WriteLost {
             revision,
             call: format!("{call:?}"),
@@ -157,7 +156,6 @@ fn replay(
     if reply.as_ref().ok() != call.reply.as_ref() {
         return Err(wrong(call, revision, &reply));
     }
-    *model = next;
     Ok(())
 }
 
@@ -169,6 +167,9 @@ fn adopt(
     events: &[Event],
 ) -> Result<(), Violation> {
     for (place, call) in unknown.iter().enumerate() {
+        if !call.request.may_cause(events) {
+            continue;
+        }
         let mut next = model.clone();
         let done = call.request.run(&mut next).is_ok();
         if done && next.revision() == revision && written(&next, revision) == events {
@@ -180,11 +181,13 @@ fn adopt(
     Err(Violation::Ghost(revision))
 }
 
-fn check_reads(model: &Model, reads: &ByRevision<'_, Vec<&Call>>) -> Result<(), Violation> {
-    for call in reads.get(&model.revision()).into_iter().flatten() {
-        let reply = call.request.run(&mut model.clone());
+/// A read that changed the model would be a wrong answer too: it ends the check.
+fn check_reads(model: &mut Model, reads: &ByRevision<'_, Vec<&Call>>) -> Result<(), Violation> {
+    let revision = model.revision();
+    for call in reads.get(&revision).into_iter().flatten() {
+        let reply = call.request.run(model);
         if reply.as_ref().ok() != call.reply.as_ref() {
-            return Err(wrong(call, model.revision(), &reply));
+            return Err(wrong(call, revision, &reply));
         }
     }
     Ok(())
@@ -265,6 +268,26 @@ impl Request {
             Self::Put(request) => model.put(request).map(Reply::Put),
             Self::DeleteRange(request) => model.delete_range(request).map(Reply::DeleteRange),
             Self::Txn(request) => model.txn(request).map(Reply::Txn),
+        }
+    }
+
+    /// False if the events cannot be its work, as far as a look at them tells.
+    fn may_cause(&self, events: &[Event]) -> bool {
+        let all = |wanted: &dyn Fn(&KeyValue) -> bool| {
+            events
+                .iter()
+                .all(|event| event.kv.as_ref().is_some_and(wanted))
+        };
+        match self {
+            Self::Range(_) => false,
+            Self::Put(put) => all(&|kv| {
+                kv.key == put.key && (put.ignore_value || kv.value == put.value) && kv.version > 0
+            }),
+            Self::DeleteRange(delete) => {
+                let interval = Interval::new(&delete.key, &delete.range_end);
+                all(&|kv| interval.contains(&kv.key) && kv.version == 0)
+            }
+            Self::Txn(_) => true,
         }
     }
 

@@ -5,5 +5,6 @@
 
 pub mod generate;
 pub mod history;
+pub mod linearizable;
 pub mod model;
 pub mod watch_check;
