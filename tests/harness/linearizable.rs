@@ -60,7 +60,7 @@ pub struct NotLinearizable {
     /// The key.
     pub key: Bytes,
     /// The call that no order got past.
-    pub furthest: Option<Step>,
+    pub furthest: Option<Box<Step>>,
 }
 
 /// Judges every key that the calls name. `steps_max` bounds the work for each.
@@ -74,7 +74,10 @@ pub fn check(calls: &[Call], steps_max: usize) -> Result<Verdict, NotLinearizabl
         match search::search(&steps, steps_max) {
             search::Found::Order => {}
             search::Found::GaveUp => unknown.push(key),
-            search::Found::None(furthest) => return Err(NotLinearizable { key, furthest }),
+            search::Found::None(furthest) => {
+                let furthest = furthest.map(Box::new);
+                return Err(NotLinearizable { key, furthest });
+            }
         }
     }
     Ok(if unknown.is_empty() {
