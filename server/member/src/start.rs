@@ -238,12 +238,15 @@ fn open(options: &MemberOptions) -> Result<Opened, StartError> {
     };
     let (state, mut restored) = StateStore::open(dir.state_disk(), cache).map_err(storage)?;
     let conf_state = conf_state(&state, &mut restored, identity.member_id)?;
+    let base = state.base().map_err(storage)?;
     let log_options = LogOptions {
         segment_bytes: options.log_segment_bytes,
         seed: random()?,
         must_reach: Some(restored.applied.0),
+        base: base.map(|(index, term)| (index.0, term.0)),
     };
     let (log, recovered) = Log::open(dir.log_disk(), log_options).map_err(storage)?;
+    state.settle_base().map_err(storage)?;
     if let Some(torn) = &recovered.torn {
         tracing::warn!(
             ?torn,

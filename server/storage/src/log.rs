@@ -15,6 +15,7 @@
 
 pub(crate) mod buffer;
 mod frame;
+mod reach;
 mod recover;
 mod recycler;
 mod segment;
@@ -57,6 +58,9 @@ pub struct LogOptions {
     /// The applied index of the state store, if there is one: a log that ends before it, or starts so late that an
     /// entry between them is missing, has lost something and is refused.
     pub must_reach: Option<u64>,
+    /// Index and term of a state that came from elsewhere, as `StateStore::base` tells it: a log that ends before it,
+    /// or went another way, begins anew behind it and keeps its hard state.
+    pub base: Option<(u64, u64)>,
 }
 
 impl Default for LogOptions {
@@ -65,6 +69,7 @@ impl Default for LogOptions {
             segment_bytes: 64 << 20,
             seed: 0,
             must_reach: None,
+            base: None,
         }
     }
 }
@@ -78,6 +83,8 @@ pub struct RecoveredLog {
     pub hard_state: HardState,
     /// Index and term of the entry before `entries[0]`; the term is 0 where it is not known.
     pub base: (u64, u64),
+    /// True if the log began anew behind `LogOptions::base`.
+    pub begun_anew: bool,
     /// The write that a crash interrupted, if its remains were found and cut.
     pub torn: Option<TornTail>,
     /// How appends become durable on this filesystem.
@@ -218,7 +225,7 @@ impl Log {
             .collect();
         let mut replay = Replay::default();
         let empty = replay.run(readers?)?;
-        replay.check_reaches(&*disk, options.must_reach)?;
+        let anew = replay.check_reaches(&*disk, &options)?;
         let ready = empty
             .first()
             .filter(|r| r.len == segment_bytes)
@@ -229,14 +236,19 @@ impl Log {
         let entries = std::mem::take(&mut replay.entries);
         let base = (replay.base.index, replay.base.term);
         let mut log = Self::resume(disk, recycler, replay)?;
-        log.settle()?;
-        let recovered = RecoveredLog {
+        let mut recovered = RecoveredLog {
             entries: entries.into(),
             hard_state: log.hard_state,
             base,
+            begun_anew: false,
             torn,
             sync_method: log.active.method,
         };
+        if let Some((base, hard_state)) = anew {
+            log.reset(base.0, base.1, hard_state)?;
+            recovered.begin_anew(base, hard_state);
+        }
+        log.settle()?;
         Ok((log, recovered))
     }
 
@@ -296,34 +308,6 @@ impl Log {
                 self.settled = false;
             }
         }
-        Ok(stats)
-    }
-
-    /// Starts the log anew after `index`, as a snapshot from a peer demands: all entries before are void.
-    ///
-    /// # Errors
-    /// As `append`.
-    pub fn reset(
-        &mut self,
-        index: u64,
-        term: u64,
-        hard_state: HardState,
-    ) -> Result<AppendStats, StorageError> {
-        self.check_usable()?;
-        let mut stats = AppendStats::default();
-        let group = Append {
-            hard_state: Some(hard_state),
-            ..Append::default()
-        };
-        let extra = Extra::Reset(Tail { index, term });
-        self.write_frame(
-            std::slice::from_ref(&group),
-            extra,
-            2 * OVERHEAD,
-            &mut stats,
-        )?;
-        self.settled = false;
-        self.active.highest = self.active.highest.max(index);
         Ok(stats)
     }
 
@@ -540,35 +524,4 @@ fn discard_unfinished(disk: &dyn Disk, listing: &mut Listing) -> Result<(), Stor
             .map_err(|e| StorageError::io(disk.path(&name), "remove", e))?;
     }
     Ok(())
-}
-
-impl Replay {
-    /// What other files and the log's own hard state promise to be here.
-    fn check_reaches(&self, disk: &dyn Disk, must_reach: Option<u64>) -> Result<(), StorageError> {
-        let (file, offset) = match self.highest.last() {
-            Some((file_id, _)) => (disk.path(&segment::name(*file_id)), self.end),
-            None => (disk.path(""), 0),
-        };
-        let promised = [
-            (must_reach.unwrap_or(0), "the state store has applied"),
-            (self.hard_state.commit, "the hard state has committed"),
-        ];
-        for (index, who) in promised {
-            if self.tail.index < index {
-                let what = format!(
-                    "the log ends at entry {}, but {who} entry {index}",
-                    self.tail.index
-                );
-                return Err(StorageError::corrupt(&file, offset, what));
-            }
-        }
-        if let Some(applied) = must_reach.filter(|applied| *applied < self.base.index) {
-            let first = self.base.index + 1;
-            let what = format!(
-                "the log starts at entry {first}, but the state store has applied only entry {applied}"
-            );
-            return Err(StorageError::corrupt(disk.path(""), 0, what));
-        }
-        Ok(())
-    }
 }

@@ -10,6 +10,7 @@
 mod backend;
 mod codec;
 mod inside;
+mod marks;
 mod reader;
 mod view;
 
@@ -28,7 +29,7 @@ use kvorum_core::backend::{BackendError, FlushMark, Record, Records, Restored, S
 use kvorum_core::types::{Index, LeaseId, Revision, Term};
 use redb::{
     Builder, Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable,
-    ReadableTableMetadata, TableDefinition, TableHandle, WriteTransaction,
+    ReadableTableMetadata, TableDefinition, WriteTransaction,
 };
 
 use crate::disk::{Disk, OpenMode};
@@ -51,12 +52,15 @@ const NEW_FILE: &str = "state.redb.new";
 const RECORDS: TableDefinition<RevisionKey, &[u8]> = TableDefinition::new("records");
 const LEASES: TableDefinition<i64, &[u8]> = TableDefinition::new("leases");
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
-/// What the store knows about itself: format version, applied index, its term.
+/// What the store knows about itself: format version, applied index, its term, where the log begins.
 const MARKS: TableDefinition<&str, &[u8]> = TableDefinition::new("marks");
 
 const MARK_FORMAT: &str = "format";
 const MARK_APPLIED: &str = "applied";
 const MARK_TERM: &str = "term";
+/// Index and term of a state that came from elsewhere, while the log may not know of it.
+const MARK_BASE: &str = "base";
+const MARK_BASE_TERM: &str = "base_term";
 
 /// How a store is opened.
 #[derive(Clone, Copy, Debug)]
@@ -144,12 +148,24 @@ impl StateStore {
         records: impl Iterator<Item = Record>,
         mark: &FlushMark,
     ) -> Result<FlushStats, StorageError> {
+        self.flush_with(records, mark, false)
+    }
+
+    fn flush_with(
+        &self,
+        records: impl Iterator<Item = Record>,
+        mark: &FlushMark,
+        is_base: bool,
+    ) -> Result<FlushStats, StorageError> {
         let _inside = Inside::enter();
         let begin = Instant::now();
         let txn = self.begin_write(Durability::Immediate)?;
         let mut stats = self.append_records(&txn, records)?;
         self.change_sides(&txn, &mark.side)?;
         self.move_marks(&txn, mark)?;
+        if is_base {
+            self.set_base(&txn, mark)?;
+        }
         let changed = Instant::now();
         txn.commit().map_err(|e| self.failed("commit", e.into()))?;
         stats.changing = changed - begin;
@@ -328,44 +344,6 @@ impl StateStore {
         Err(StorageError::damaged(&self.path, what))
     }
 
-    fn mark(
-        &self,
-        marks: &impl ReadableTable<&'static str, &'static [u8]>,
-        name: &str,
-    ) -> Result<Option<u64>, StorageError> {
-        let value = marks.get(name).map_err(|e| self.storage("read", e))?;
-        let Some(value) = value else { return Ok(None) };
-        let mark = codec::open_mark(name, value.value());
-        mark.map(Some)
-            .ok_or_else(|| self.bad_checksum(&format!("mark {name:?}")))
-    }
-
-    fn check_format(&self, txn: &ReadTransaction) -> Result<(), StorageError> {
-        let mut tables = txn.list_tables().map_err(|e| self.storage("read", e))?;
-        let foreign = || StorageError::Corrupt {
-            file: self.path.clone(),
-            offset: None,
-            what: "this is a redb file, but not a kvorum state store".into(),
-            action: "move it away, or use another --data-dir",
-        };
-        if !tables.any(|t| t.name() == MARKS.name()) {
-            return Err(foreign());
-        }
-        let marks = txn.open_table(MARKS).map_err(|_| foreign())?;
-        let format = self
-            .mark(&marks, MARK_FORMAT)?
-            .and_then(|f| u32::try_from(f).ok());
-        match format {
-            Some(FORMAT) => Ok(()),
-            Some(found) if found > FORMAT => Err(StorageError::Newer {
-                file: self.path.clone(),
-                found,
-                known: FORMAT,
-            }),
-            _ => Err(foreign()),
-        }
-    }
-
     fn begin_read(&self) -> Result<Reader<'_>, StorageError> {
         let txn = self
             .db
@@ -444,24 +422,6 @@ impl StateStore {
                     meta.remove(name.as_str()).map_err(write)?;
                 }
             }
-        }
-        Ok(())
-    }
-
-    fn move_marks(&self, txn: &WriteTransaction, mark: &FlushMark) -> Result<(), StorageError> {
-        let write = |e| self.storage("write", e);
-        let mut marks = txn
-            .open_table(MARKS)
-            .map_err(|e| self.failed("open", e.into()))?;
-        let before = self.mark(&marks, MARK_APPLIED)?.unwrap_or(0);
-        if before > mark.applied.0 {
-            let what = format!("applied index {} after {before}", mark.applied);
-            return Err(StorageError::Order(what));
-        }
-        for (name, value) in [(MARK_APPLIED, mark.applied.0), (MARK_TERM, mark.term.0)] {
-            marks
-                .insert(name, codec::seal_mark(name, value).as_slice())
-                .map_err(write)?;
         }
         Ok(())
     }

@@ -33,6 +33,7 @@ pub(crate) fn run(bytes: &[u8]) {
         segment_bytes: SEGMENT_BYTES,
         seed: 7,
         must_reach: Some(u64::from(input.u8())).filter(|index| *index < 200),
+        base: None,
     };
     let mut files = written.files.clone();
     let mut forged = false;
@@ -171,6 +172,7 @@ fn written(count: u64, len: usize, release: bool) -> Written {
         segment_bytes: SEGMENT_BYTES,
         seed: 7,
         must_reach: None,
+        base: None,
     };
     let (mut log, _) = Log::open(Arc::new(disk.clone()), options).expect("an empty disk");
     let mut entries = BTreeMap::new();

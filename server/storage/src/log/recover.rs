@@ -316,6 +316,9 @@ impl Replay {
                     self.entries.clear();
                     self.base = tail;
                     self.tail = tail;
+                    // All entries before are void, whatever their index.
+                    let marks = self.highest.iter_mut();
+                    marks.for_each(|(_, highest)| *highest = tail.index.min(*highest));
                 }
                 LogRecord::Entry(entry) => self.entry(entry)?,
             }

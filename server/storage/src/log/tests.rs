@@ -21,6 +21,7 @@ fn options() -> LogOptions {
         segment_bytes: SEGMENT,
         seed: 7,
         must_reach: None,
+        base: None,
     }
 }
 
