@@ -5,7 +5,7 @@ use std::{env, fmt::Write as _, fs, path::PathBuf};
 use protox::prost::Message as _;
 use protox::prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor};
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "rpc.proto",
     "kv.proto",
     "auth.proto",
@@ -14,6 +14,7 @@ const FILES: [&str; 8] = [
     "lease.proto",
     "health.proto",
     "kvorum.proto",
+    "peer.proto",
 ];
 
 /// Packages whose messages clients may write as JSON.

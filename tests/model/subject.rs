@@ -227,8 +227,10 @@ impl Subject {
         let command = Command {
             request_id: self.index.0,
             op: Some(op),
+            stamp: None,
         };
         let context = Context {
+            index: self.index,
             term: self.term,
             now_ms: self.now_ms,
         };

@@ -78,4 +78,59 @@ pub enum Error {
     /// The member id is unknown.
     #[error("member not found")]
     MemberNotFound,
+    /// The leadership cannot go to this member.
+    #[error("bad leader transferee")]
+    BadLeaderTransferee,
+    /// Nobody took the leadership over in time.
+    #[error("leader transfer took too long")]
+    TransferTimeout,
+}
+
+/// Every error, by its code between members: the place here. New ones come at the end.
+const CODES: [Error; 27] = [
+    Error::EmptyKey,
+    Error::KeyNotFound,
+    Error::ValueProvided,
+    Error::LeaseProvided,
+    Error::TooManyOps,
+    Error::DuplicateKey,
+    Error::InvalidSortOption,
+    Error::Compacted,
+    Error::FutureRevision,
+    Error::NoSpace,
+    Error::Corrupt,
+    Error::LeaseNotFound,
+    Error::LeaseExists,
+    Error::LeaseTtlTooLarge,
+    Error::RequestTooLarge,
+    Error::TooManyRequests,
+    Error::NoMemory,
+    Error::Timeout,
+    Error::LeaderChanged,
+    Error::NoLeader,
+    Error::NotLeader,
+    Error::Stopped,
+    Error::NotCapable,
+    Error::UnknownAlarm,
+    Error::MemberNotFound,
+    Error::BadLeaderTransferee,
+    Error::TransferTimeout,
+];
+
+impl Error {
+    /// Its number in messages between members.
+    #[must_use]
+    pub fn code(self) -> u32 {
+        let place = CODES.iter().position(|e| *e == self);
+        place
+            .and_then(|p| u32::try_from(p).ok())
+            .unwrap_or(u32::MAX)
+    }
+
+    /// The error of a number; one that a newer member made up is as good as no answer.
+    #[must_use]
+    pub fn from_code(code: u32) -> Self {
+        let place = usize::try_from(code).unwrap_or(usize::MAX);
+        CODES.get(place).copied().unwrap_or(Self::Timeout)
+    }
 }

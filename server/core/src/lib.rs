@@ -12,7 +12,9 @@ pub mod log;
 pub mod machine;
 pub mod mvcc;
 pub mod node;
+pub mod replica;
 pub mod reply;
+mod sessions;
 pub mod types;
 pub mod watch;
 

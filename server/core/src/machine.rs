@@ -13,9 +13,10 @@ use crate::backend::{BackendError, SideChange};
 use crate::error::Error;
 use crate::lease::Lessor;
 use crate::mvcc::flush::read_meta_number;
-use crate::mvcc::store::{META_FINISHED_COMPACT, META_SCHEDULED_COMPACT};
+use crate::mvcc::store::{META_DIGEST, META_FINISHED_COMPACT, META_SCHEDULED_COMPACT};
 use crate::mvcc::{Event, OpCounts, ReadError, Store, Writing};
 use crate::reply::Reply;
+use crate::sessions::Sessions;
 use crate::types::{LeaseId, MemberId, RequestId};
 
 const META_MEMBER: &str = "member/";
@@ -50,6 +51,8 @@ pub struct Applied {
 /// Where a command stands in the log.
 #[derive(Clone, Copy, Debug)]
 pub struct Context {
+    /// Index of the entry.
+    pub index: u64,
     /// Term of the entry.
     pub term: u64,
     /// The member's clock, milliseconds; only deadlines of leases on the leader depend on it.
@@ -64,6 +67,7 @@ pub struct Machine {
     alarms: Alarms,
     members: BTreeMap<MemberId, pb::Member>,
     cluster_version: Option<String>,
+    sessions: Sessions,
 }
 
 /// What one command brought about, before it is wrapped up.
@@ -84,7 +88,13 @@ impl Machine {
             alarms: Alarms::default(),
             members: BTreeMap::new(),
             cluster_version: None,
+            sessions: Sessions::default(),
         }
+    }
+
+    /// What changed of the sessions since the last call; called after the last command of each entry.
+    pub fn take_sessions(&mut self) -> Vec<SideChange> {
+        self.sessions.take_changes()
     }
 
     /// The leases.
@@ -132,7 +142,9 @@ impl Machine {
         command: &kvorumpb::Command,
     ) -> Result<Applied, BackendError> {
         let mut effect = Effect::default();
-        let result = match &command.op {
+        let stamp = command.stamp.as_ref();
+        let first = stamp.is_none_or(|s| self.sessions.admit(s, context.index));
+        let result = match command.op.as_ref().filter(|_| first) {
             Some(op) => match self.admit(store, op) {
                 Ok(quota) => {
                     let done = self.run(store, context, op, &mut effect);
@@ -235,6 +247,8 @@ impl Machine {
                 self.publish(store, r);
                 Ok(Reply::Done)
             }
+            Op::MemberUpdate(r) => self.update_member(store, r).map_err(ReadError::Refused),
+            Op::DigestCheck(_) => Ok(Reply::Done),
             Op::ClusterVersion(r) => {
                 store.note(SideChange::MetaPut(
                     META_CLUSTER_VERSION.into(),
@@ -300,9 +314,60 @@ impl Machine {
             client_ur_ls: r.client_urls.clone(),
             is_learner: r.is_learner,
         };
-        let key = format!("{META_MEMBER}{:016x}", r.member_id);
-        store.note(SideChange::MetaPut(key, member.encode_to_vec().into()));
+        store.note(member_row(&member));
         self.members.insert(MemberId(r.member_id), member);
+    }
+
+    /// Gives a member new addresses.
+    fn update_member(
+        &mut self,
+        store: &mut Store,
+        r: &kvorumpb::MemberUpdate,
+    ) -> Result<Reply, Error> {
+        let member = self.members.get_mut(&MemberId(r.member_id));
+        let member = member.ok_or(Error::MemberNotFound)?;
+        member.peer_ur_ls.clone_from(&r.peer_urls);
+        let row = member.clone();
+        store.note(member_row(&row));
+        Ok(Reply::Members(self.members.values().cloned().collect()))
+    }
+
+    /// Applies a change of the voters and learners to the table of members.
+    ///
+    /// # Errors
+    /// The change breaks a rule that every member can check; then raft must not apply it either.
+    pub fn change_members(
+        &mut self,
+        store: &mut Store,
+        change: &kvorumpb::MemberChange,
+    ) -> Result<Reply, Error> {
+        use kvorumpb::member_op::Op as MemberOp;
+        for op in change.ops.iter().filter_map(|o| o.op.as_ref()) {
+            match op {
+                MemberOp::Add(m) | MemberOp::AddLearner(m) => {
+                    let member = pb::Member {
+                        id: m.id,
+                        peer_ur_ls: m.peer_urls.clone(),
+                        is_learner: matches!(op, MemberOp::AddLearner(_)),
+                        ..Default::default()
+                    };
+                    store.note(member_row(&member));
+                    self.members.insert(MemberId(m.id), member);
+                }
+                MemberOp::Promote(id) => {
+                    if let Some(member) = self.members.get_mut(&MemberId(*id)) {
+                        member.is_learner = false;
+                        let row = member.clone();
+                        store.note(member_row(&row));
+                    }
+                }
+                MemberOp::Remove(id) => {
+                    self.members.remove(&MemberId(*id));
+                    store.note(SideChange::MetaDelete(member_key(*id)));
+                }
+            }
+        }
+        Ok(Reply::Members(self.members.values().cloned().collect()))
     }
 
     /// Takes the small tables back from the state store, and hangs the keys of the store on their leases.
@@ -325,11 +390,19 @@ impl Machine {
                 if let Ok(m) = pb::Member::decode(value.clone()) {
                     self.members.insert(MemberId(m.id), m);
                 }
-            } else {
+            } else if !self.sessions.restore(key, value) {
                 self.alarms.restore(key);
             }
         }
     }
+}
+
+fn member_key(id: u64) -> String {
+    format!("{META_MEMBER}{id:016x}")
+}
+
+fn member_row(member: &pb::Member) -> SideChange {
+    SideChange::MetaPut(member_key(member.id), member.encode_to_vec().into())
 }
 
 /// The compact revision that the state store's meta table tells.
@@ -342,6 +415,12 @@ pub fn restored_compact_revision(restored: &crate::backend::Restored) -> Option<
 #[must_use]
 pub fn restored_finished_compaction(restored: &crate::backend::Restored) -> Option<i64> {
     meta_revision(restored, META_FINISHED_COMPACT)
+}
+
+/// The rolling digest of the state that the store holds.
+#[must_use]
+pub fn restored_digest(restored: &crate::backend::Restored) -> u64 {
+    meta_revision(restored, META_DIGEST).map_or(0, i64::cast_unsigned)
 }
 
 fn meta_revision(restored: &crate::backend::Restored, name: &str) -> Option<i64> {

@@ -33,6 +33,8 @@ pub enum Reply {
     LeaseRevoke(pb::LeaseRevokeResponse),
     /// To an alarm request of any action.
     Alarm(pb::AlarmResponse),
+    /// To a change of the members: all of them, after it.
+    Members(Vec<pb::Member>),
     /// To commands that only the cluster itself sends.
     Done,
 }

@@ -12,7 +12,7 @@ use crate::families::{Doubling, counter, histograms};
 const SLOW: Duration = Duration::from_millis(100);
 
 /// etcd's names of what a command does.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 12] = [
     "Put",
     "DeleteRange",
     "Txn",
@@ -23,6 +23,8 @@ const NAMES: [&str; 10] = [
     "Alarm",
     "ClusterMemberAttrSet",
     "ClusterVersionSet",
+    "ClusterMemberUpdate",
+    "DigestCheck",
 ];
 
 /// The histograms; a series exists from its first command on, as in etcd.
@@ -44,6 +46,8 @@ const fn place(op: &Op) -> usize {
         Op::Alarm(_) => 7,
         Op::Publish(_) => 8,
         Op::ClusterVersion(_) => 9,
+        Op::MemberUpdate(_) => 10,
+        Op::DigestCheck(_) => 11,
     }
 }
 

@@ -21,7 +21,6 @@ mod history;
 mod identity;
 mod inbox;
 mod large;
-mod lease_calls;
 pub mod listing;
 mod log_thread;
 mod meters;

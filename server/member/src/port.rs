@@ -4,40 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use kvorum_core::lease::TimeLeft;
-use kvorum_core::reply::Reply;
+pub(crate) use kvorum_core::replica::{Answer, Ask};
 use kvorum_core::watch::EventBatch;
-use kvorum_core::{Error, LeaseId, RequestId};
-use kvorum_proto::kvorumpb::Command;
+use kvorum_core::{Error, RequestId};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
-
-/// An answer of the core thread.
-#[derive(Debug)]
-pub(crate) enum Answer {
-    /// A command was applied.
-    Applied(Result<Reply, Error>),
-    /// A lease was renewed for this many seconds; 0 if there is no such lease.
-    Renewed(i64),
-    /// What is left of a lease.
-    TimeLeft(Option<TimeLeft>),
-    /// All leases.
-    Leases(Vec<LeaseId>),
-    /// Everything acknowledged before is visible.
-    Readable,
-    /// Refused before it was proposed.
-    Refused(Error),
-}
-
-/// What an I/O thread asks of the core thread.
-#[derive(Debug)]
-pub(crate) enum Ask {
-    Propose(Command),
-    KeepAlive(RequestId, LeaseId),
-    TimeLeft(RequestId, LeaseId, bool),
-    Leases(RequestId),
-    ReadIndex(RequestId),
-}
 
 #[derive(Debug)]
 struct Waiter {
@@ -89,15 +60,20 @@ impl Drop for Pending<'_> {
 /// Bits of a request id: who made it (a random number per start), which port, which request.
 const SEQUENCE_BITS: u32 = 36;
 const PORT_BITS: u32 = 8;
-/// Ports a member can have.
-pub(crate) const PORTS_MAX: usize = 1 << PORT_BITS;
+/// Ports a member can have; the number after the last is the replica's own.
+pub(crate) const PORTS_MAX: usize = (1 << PORT_BITS) - 1;
 
 /// The port that a request id names, if it was made by this start of the member.
 pub(crate) fn port_of(id: RequestId, boot: u64) -> Option<usize> {
     if id.0 >> (SEQUENCE_BITS + PORT_BITS) != boot {
         return None;
     }
-    usize::try_from(id.0 >> SEQUENCE_BITS & (PORTS_MAX as u64 - 1)).ok()
+    usize::try_from(id.0 >> SEQUENCE_BITS & PORTS_MAX as u64).ok()
+}
+
+/// First of the request ids that the replica makes.
+pub(crate) fn own_ids(boot: u64) -> u64 {
+    boot << (SEQUENCE_BITS + PORT_BITS) | (PORTS_MAX as u64) << SEQUENCE_BITS
 }
 
 /// Cuts a random number down to what fits into request ids; never 0, which ids of internal commands have.

@@ -248,6 +248,7 @@ impl Handle {
         let command = Command {
             request_id: 0,
             op: Some(op),
+            stamp: None,
         };
         if command.encoded_len() > self.shared.options.max_request_bytes {
             return Err(Error::RequestTooLarge);

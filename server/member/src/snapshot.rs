@@ -16,9 +16,9 @@ use kvorum_storage::bbolt::{
 use kvorum_storage::{DataDir, DiskFile, RealDisk, StateView, StorageError, spool};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use crate::driver::META_CONF_STATE;
 use crate::handle::Handle;
 use crate::shared::Shared;
+use kvorum_core::replica::META_CONF_STATE;
 
 /// Snapshots under way at once: each takes as much room on the disk as the state does.
 pub(crate) const SNAPSHOTS_MAX: usize = 4;

@@ -6,10 +6,13 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use kvorum_core::backend::{FlushMark, Restored, SideChange};
-use kvorum_core::machine::{restored_compact_revision, restored_finished_compaction};
+use kvorum_core::machine::{
+    restored_compact_revision, restored_digest, restored_finished_compaction,
+};
 use kvorum_core::mvcc::encoding::numbers_of;
 use kvorum_core::mvcc::{Restore, Store};
-use kvorum_core::node::{Node, NodeOptions, Start, encode_conf_state};
+use kvorum_core::node::{NodeOptions, Start, encode_conf_state};
+use kvorum_core::replica::{META_CONF_STATE, MembershipOptions, Replica, ReplicaOptions};
 use kvorum_core::{Index, Machine, MemberId};
 use kvorum_storage::{
     DataDir, DirError, Identity, Log, LogOptions, OpenError, StateStore, StorageError, StoreOptions,
@@ -19,8 +22,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::budget::{Budget, RECEIVE_FREE_BYTES, REPLY_FREE_BYTES};
 use crate::clock::Clock;
-use crate::core_thread::CoreThread;
-use crate::driver::META_CONF_STATE;
+use crate::core_thread::{CLUSTER_VERSION, CoreThread, TAIL_BYTES};
 use crate::gauges::Gauges;
 use crate::handle::Handle;
 use crate::identity::{MemberIdentity, cluster_id, member_id};
@@ -28,7 +30,7 @@ use crate::inbox::Inbox;
 use crate::log_thread::LogWriter;
 use crate::meters::Meters;
 use crate::options::MemberOptions;
-use crate::port::{PORTS_MAX, Port, boot_of};
+use crate::port::{PORTS_MAX, Port, boot_of, own_ids};
 use crate::shared::{CoreInput, Published, Shared, View};
 use crate::snapshot::SNAPSHOTS_MAX;
 use crate::stats::Sampler;
@@ -95,16 +97,9 @@ impl Member {
         let store = rebuild(&opened, options.value_cache_bytes / 4 * 3)?;
         let mut machine = Machine::new(Shared::machine_options(&options));
         machine.restore(&store, &opened.restored);
-        let node = Node::new(
-            NodeOptions {
-                id: opened.identity.member_id.0,
-                election_ticks: options.election_ticks(),
-                heartbeat_ticks: 1,
-                election_ticks_fixed: None,
-            },
-            opened.start,
-        )
-        .map_err(StartError::Recovery)?;
+        let boot = boot_of(random()?);
+        let replica = replica_options(&options, opened.identity.member_id, boot)?;
+        let replica = Replica::new(replica, opened.start, machine).map_err(StartError::Recovery)?;
         let interrupted = interrupted_compaction(&opened.restored);
         let published = Published::default();
         published
@@ -122,7 +117,7 @@ impl Member {
         let shared = Arc::new(Shared {
             options,
             identity: opened.identity,
-            boot: boot_of(random()?),
+            boot,
             clock: Clock::start(),
             store: RwLock::new(store),
             state: opened.state,
@@ -147,7 +142,7 @@ impl Member {
             snapshots: Arc::new(Semaphore::new(SNAPSHOTS_MAX)),
         });
         let flushed = opened.restored.applied;
-        let core = CoreThread::new(shared.clone(), node, machine);
+        let core = CoreThread::new(shared.clone(), replica);
         let store = StoreThread::new(shared.clone(), recycler, flushed);
         let for_log = shared.clone();
         Ok(Self {
@@ -206,6 +201,34 @@ impl Member {
             join(thread, "storage");
         }
     }
+}
+
+fn replica_options(
+    options: &MemberOptions,
+    id: MemberId,
+    boot: u64,
+) -> Result<ReplicaOptions, StartError> {
+    let ms = |d: std::time::Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+    Ok(ReplicaOptions {
+        node: NodeOptions {
+            id: id.0,
+            election_ticks: options.election_ticks(),
+            heartbeat_ticks: 1,
+            seed: random()?,
+        },
+        session: random()?,
+        own_ids: own_ids(boot),
+        election_timeout_ms: ms(options.election_timeout),
+        request_timeout_ms: ms(options.request_timeout()),
+        digest_interval_ms: 10_000,
+        tail_bytes: TAIL_BYTES,
+        membership: MembershipOptions {
+            name: options.name.clone(),
+            client_urls: options.client_urls.clone(),
+            peer_urls: options.peer_urls.clone(),
+            version: CLUSTER_VERSION.into(),
+        },
+    })
 }
 
 fn join(thread: JoinHandle<()>, name: &str) {
@@ -349,7 +372,9 @@ fn rebuild(opened: &Opened, recent_bytes: usize) -> Result<Store, StartError> {
     }
     let compact = restored_compact_revision(&opened.restored);
     let applied = (opened.restored.applied, opened.restored.term);
-    Ok(restore.finish(opened.state.clone(), recent_bytes, compact, applied))
+    let mut store = restore.finish(opened.state.clone(), recent_bytes, compact, applied);
+    store.set_digest(restored_digest(&opened.restored));
+    Ok(store)
 }
 
 /// A compaction that was decided and not carried out to the end.

@@ -129,6 +129,7 @@ fn an_entry_batch_survives_the_log() {
             id: 1,
             term: 2,
         })),
+        stamp: None,
     };
     let batch = kvorumpb::EntryBatch {
         commands: vec![command],

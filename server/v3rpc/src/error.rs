@@ -324,6 +324,11 @@ const fn wire(error: Error) -> (Code, &'static str) {
             "kvorum: alarm types are NONE, NOSPACE and CORRUPT, actions GET, ACTIVATE and DEACTIVATE",
         ),
         Error::MemberNotFound => (NotFound, "etcdserver: member not found"),
+        Error::BadLeaderTransferee => (FailedPrecondition, "etcdserver: bad leader transferee"),
+        Error::TransferTimeout => (
+            Unknown,
+            "etcdserver: request timed out, leader transfer took too long",
+        ),
     }
 }
 

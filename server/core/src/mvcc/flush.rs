@@ -2,7 +2,7 @@
 
 use std::ops::Bound;
 
-use super::store::{META_FINISHED_COMPACT, META_SCHEDULED_COMPACT, Store};
+use super::store::{META_DIGEST, META_FINISHED_COMPACT, META_SCHEDULED_COMPACT, Store};
 use crate::backend::{FlushMark, Record, SideChange};
 use crate::types::Revision;
 
@@ -43,7 +43,9 @@ impl Store {
         }
         let after = self.recent.flushed();
         self.recent.flush_begins();
-        let (settled, side) = self.take_settled();
+        let (settled, mut side) = self.take_settled();
+        let digest = meta_number(settled.digest.cast_signed());
+        side.push(SideChange::MetaPut(META_DIGEST.into(), digest));
         let to = Revision::last_of(settled.current);
         Some(FlushPlan {
             after,
@@ -136,7 +138,7 @@ impl Store {
 
     /// A compaction's removals are done.
     pub fn finish_compaction(&mut self, at: i64) {
-        self.note(SideChange::MetaPut(
+        self.note_alone(SideChange::MetaPut(
             META_FINISHED_COMPACT.into(),
             meta_number(at),
         ));

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod children;
 pub mod compare;
+mod digest;
 pub mod encoding;
 pub mod flush;
 pub mod hash;

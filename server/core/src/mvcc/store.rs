@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
+use super::digest::Digest;
 use super::encoding::{self, Pair};
 use super::key_index::{KeyIndex, Latest};
 use super::recent::Recent;
@@ -19,6 +20,9 @@ use crate::types::{Index, Revision, Term};
 pub const META_SCHEDULED_COMPACT: &str = "scheduled_compact_revision";
 /// Meta key of the compact revision whose removals are done.
 pub const META_FINISHED_COMPACT: &str = "finished_compact_revision";
+
+/// Meta key of the rolling digest.
+pub const META_DIGEST: &str = "digest";
 
 /// One change of one key, as watchers see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +40,7 @@ pub(super) struct Settled {
     pub(super) term: Term,
     pub(super) current: i64,
     side: usize,
+    pub(super) digest: u64,
 }
 
 /// The store.
@@ -50,6 +55,8 @@ pub struct Store {
     live: u64,
     settled: Settled,
     arena: BytesMut,
+    /// Rolling digest of everything that entries have done to this store and the tables beside it.
+    digest: Digest,
 }
 
 impl std::fmt::Debug for Store {
@@ -95,6 +102,7 @@ impl Store {
             live: 0,
             settled: Settled::default(),
             arena: BytesMut::new(),
+            digest: Digest::default(),
         }
     }
 
@@ -144,6 +152,7 @@ impl Store {
             term,
             current: self.current,
             side: self.side.len(),
+            digest: self.digest.value(),
         };
     }
 
@@ -157,7 +166,25 @@ impl Store {
 
     /// Keeps a change of a small table for the next flush.
     pub fn note(&mut self, change: SideChange) {
+        self.digest.side(&change);
         self.side.push(change);
+    }
+
+    /// Keeps a change that this member makes when it suits it: it is no part of what all members agree on.
+    pub fn note_alone(&mut self, change: SideChange) {
+        self.side.push(change);
+    }
+
+    /// The rolling digest: equal on all members that have applied the same entries.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        self.digest.value()
+    }
+
+    /// The digest of the state that was restored.
+    pub fn set_digest(&mut self, value: u64) {
+        self.digest = Digest::new(value);
+        self.settled.digest = value;
     }
 
     /// Where values that are not in memory are read.
@@ -300,6 +327,7 @@ impl Store {
 
     fn push(&mut self, write: &mut Write, record: Record, before: Option<Latest>) {
         self.size.added(record.kv.len());
+        self.digest.record(&record);
         self.recent.push(record.clone());
         write.events.push(Event {
             record,

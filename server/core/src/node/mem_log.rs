@@ -33,6 +33,10 @@ pub(super) struct MemLog {
     before: (u64, u64),
     entries: VecDeque<Entry>,
     bytes: usize,
+    /// Last entry whose effects the state store holds, its term, and who voted there: a snapshot can begin here.
+    flushed: (u64, u64, ConfState),
+    /// Configurations of entries that are applied and not flushed yet.
+    changes: VecDeque<(u64, ConfState)>,
 }
 
 impl MemLog {
@@ -62,6 +66,8 @@ impl MemLog {
         let entries = entries.into_iter().map(convert::raft_entry).collect();
         Ok(Self {
             hard_state,
+            flushed: (applied, term, conf_state.clone()),
+            changes: VecDeque::new(),
             conf_state,
             before: (applied, term),
             entries,
@@ -69,8 +75,39 @@ impl MemLog {
         })
     }
 
-    pub(super) fn set_conf_state(&mut self, state: ConfState) {
+    /// The entry at `index` changed the configuration.
+    pub(super) fn set_conf_state(&mut self, index: u64, state: ConfState) {
+        self.changes.push_back((index, state.clone()));
         self.conf_state = state;
+    }
+
+    /// The state store holds everything up to `index`.
+    pub(super) fn flushed(&mut self, index: u64) {
+        let Ok(term) = self.term(index) else { return };
+        if index <= self.flushed.0 {
+            return;
+        }
+        (self.flushed.0, self.flushed.1) = (index, term);
+        while let Some((at, _)) = self.changes.front() {
+            if *at > index {
+                break;
+            }
+            if let Some((_, state)) = self.changes.pop_front() {
+                self.flushed.2 = state;
+            }
+        }
+    }
+
+    /// Everything is as a snapshot tells.
+    pub(super) fn restore(&mut self, snapshot: &Snapshot) {
+        let metadata = snapshot.get_metadata();
+        self.entries.clear();
+        self.bytes = 0;
+        self.before = (metadata.index, metadata.term);
+        self.conf_state = metadata.get_conf_state().clone();
+        self.changes.clear();
+        self.flushed = (metadata.index, metadata.term, self.conf_state.clone());
+        self.hard_state.commit = self.hard_state.commit.max(metadata.index);
     }
 
     fn first(&self) -> u64 {
@@ -159,8 +196,16 @@ impl Storage for MemLog {
         Ok(self.last())
     }
 
-    fn snapshot(&self, _request_index: u64, _to: u64) -> raft::Result<Snapshot> {
-        // Sent only to peers; a cluster of one has none.
-        Err(StorageError::SnapshotTemporarilyUnavailable.into())
+    fn snapshot(&self, request_index: u64, _to: u64) -> raft::Result<Snapshot> {
+        let (index, term, conf_state) = &self.flushed;
+        if *index < request_index || *index == 0 {
+            return Err(StorageError::SnapshotTemporarilyUnavailable.into());
+        }
+        let mut snapshot = Snapshot::default();
+        let metadata = snapshot.mut_metadata();
+        metadata.index = *index;
+        metadata.term = *term;
+        metadata.set_conf_state(conf_state.clone());
+        Ok(snapshot)
     }
 }

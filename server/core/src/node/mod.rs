@@ -4,25 +4,31 @@
 //! (asynchronous ready); what promises that it is durable waits for `persisted`.
 
 mod convert;
+mod guard;
 mod mem_log;
+mod membership;
+mod snapshot;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 
-use kvorum_proto::kvorumpb;
+use kvorum_proto::kvorumpb::{self, RaftMessage};
 use prost::Message as _;
-use raft::eraftpb::{self, Message};
+use raft::eraftpb::{Message, MessageType};
 use raft::{Config, RawNode, ReadOnlyOption, StateRole};
 
 use crate::error::Error;
-use crate::log::{Append, Entry, EntryKind, HardState};
-use crate::types::{Index, Term};
+use crate::log::{Append, Entry, HardState};
+use crate::types::{Index, MemberId, Term};
 use mem_log::MemLog;
 
 pub use convert::{decode_conf_state, encode_conf_state, sole_voter};
+pub use guard::Refused;
 pub use mem_log::Start;
+pub use membership::{PeerProgress, change_of};
+pub use snapshot::SnapshotMark;
 
 /// An entry is closed at this size, so that one never holds up the others; a larger request gets one of its own.
 const ENTRY_BYTES: usize = 256 << 10;
@@ -36,8 +42,8 @@ pub struct NodeOptions {
     pub election_ticks: usize,
     /// Ticks between heartbeats.
     pub heartbeat_ticks: usize,
-    /// Fixes the election timeout, so that a simulation replays; `None` lets raft draw it.
-    pub election_ticks_fixed: Option<usize>,
+    /// Where the election timeouts come from: the same seed and the same history give the same ones.
+    pub seed: u64,
 }
 
 /// Who leads.
@@ -59,7 +65,11 @@ pub struct Ready {
     /// To be applied, in order; report with `applied`.
     pub committed: Vec<Entry>,
     /// To be sent now.
-    pub messages: Vec<Message>,
+    pub messages: Vec<RaftMessage>,
+    /// Snapshots that peers need: the message to send once the state itself has arrived there.
+    pub snapshots: Vec<RaftMessage>,
+    /// A snapshot takes the place of log and state; report it with `installed`.
+    pub install: Option<SnapshotMark>,
     /// Reads whose leader is confirmed: the context, and the index to wait for.
     pub reads: Vec<(Vec<u8>, Index)>,
     /// Set if the leadership changed.
@@ -76,6 +86,11 @@ pub struct Node {
     /// Last group handed out to be written, and last one that is durable.
     handed_out: u64,
     durable: u64,
+    /// The number of the group that a snapshot stands for, while it takes its place.
+    installing: Option<(u64, SnapshotMark)>,
+    seed: u64,
+    /// Term and role for which the election timeout was drawn.
+    drawn: Option<(u64, StateRole)>,
 }
 
 impl std::fmt::Debug for Node {
@@ -92,13 +107,10 @@ impl Node {
     /// # Errors
     /// The recovered state contradicts itself.
     pub fn new(options: NodeOptions, start: Start) -> Result<Self, String> {
-        let fixed = options.election_ticks_fixed;
         let config = Config {
             id: options.id,
             election_tick: options.election_ticks,
             heartbeat_tick: options.heartbeat_ticks,
-            min_election_tick: fixed.unwrap_or(0),
-            max_election_tick: fixed.map_or(0, |t| t + 1),
             applied: start.applied.0,
             max_size_per_msg: 1 << 20,
             max_inflight_msgs: 256,
@@ -112,16 +124,34 @@ impl Node {
         let alone = sole_voter(&start.conf_state) == Some(options.id);
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let raw = RawNode::new(&config, MemLog::new(start)?, &logger).map_err(|e| e.to_string())?;
-        let told = Leadership::default();
-        Ok(Self {
+        let mut node = Self {
             raw,
             waiting: BTreeMap::new(),
             hard_state: None,
-            told,
+            told: Leadership::default(),
             alone,
             handed_out: 0,
             durable: 0,
-        })
+            installing: None,
+            seed: options.seed,
+            drawn: None,
+        };
+        node.draw_election_timeout();
+        Ok(node)
+    }
+
+    /// The raft library draws from the thread's random numbers; this one can be repeated.
+    fn draw_election_timeout(&mut self) {
+        let raft = &mut self.raw.raft;
+        let now = (raft.term, raft.state);
+        if self.drawn == Some(now) {
+            return;
+        }
+        self.drawn = Some(now);
+        let least = raft.election_timeout();
+        let mixed = mix(self.seed ^ mix(raft.id ^ mix(raft.term << 2 | raft.state as u64)));
+        let extra = usize::try_from(mixed % least as u64).unwrap_or(0);
+        raft.set_randomized_election_timeout(least + extra);
     }
 
     /// True if this member is the only voter: its own disk is the quorum.
@@ -130,13 +160,36 @@ impl Node {
         self.alone
     }
 
-    /// Time passes. A sole voter does not wait for anybody before it campaigns.
-    pub fn tick(&mut self) {
-        if self.alone && self.raw.raft.state != StateRole::Leader {
+    /// Time passes. A sole voter does not wait for anybody before it campaigns; who is getting a snapshot does not
+    /// campaign at all, and neither does one that is told so.
+    pub fn tick(&mut self, may_campaign: bool) {
+        let leads = self.raw.raft.state == StateRole::Leader;
+        if self.alone && !leads {
             // The only error is that there is a campaign already.
             let _campaigning = self.raw.campaign();
         }
-        self.raw.tick();
+        if leads || (may_campaign && self.installing.is_none()) {
+            self.raw.tick();
+        }
+        self.draw_election_timeout();
+    }
+
+    /// Takes a message of a peer, once it was checked.
+    ///
+    /// # Errors
+    /// The message is none that a correct peer sends; nothing happened.
+    pub fn receive(&mut self, message: RaftMessage) -> Result<(), Refused> {
+        guard::check(&self.raw, self.installing.is_some(), &message)?;
+        let message = convert::raft_message(message)?;
+        // What raft refuses here it may ignore: a message of an older term, or of a member that is gone.
+        let _ignored = self.raw.step(message);
+        self.draw_election_timeout();
+        Ok(())
+    }
+
+    /// The transport could not deliver: raft probes before it sends more.
+    pub fn unreachable(&mut self, peer: MemberId) {
+        self.raw.report_unreachable(peer.0);
     }
 
     /// Who leads now.
@@ -162,7 +215,7 @@ impl Node {
     /// This member does not lead: none of them was proposed.
     pub fn propose(&mut self, commands: Vec<kvorumpb::Command>) -> Result<(), Error> {
         if self.raw.raft.state != StateRole::Leader {
-            return Err(if self.told.leader == 0 {
+            return Err(if self.raw.raft.leader_id == 0 {
                 Error::NoLeader
             } else {
                 Error::NotLeader
@@ -203,21 +256,29 @@ impl Node {
         self.raw.raft.state == StateRole::Leader && self.raw.raft.commit_to_current_term()
     }
 
+    /// True while the leadership is being handed over: raft takes no proposals then.
+    #[must_use]
+    pub fn is_handing_over(&self) -> bool {
+        self.raw.raft.lead_transferee.is_some()
+    }
+
     /// Messages that waited for a group up to `number` may leave.
-    fn release(&mut self, number: u64, out: &mut Vec<Message>) {
+    fn release(&mut self, number: u64, out: &mut Ready) {
         while let Some(entry) = self.waiting.first_entry() {
             if *entry.key() > number {
                 break;
             }
-            out.extend(entry.remove());
+            let messages = entry.remove();
+            route(messages, out);
         }
     }
 
     /// Everything up to group `number` is durable; collects what that sets free.
     pub fn persisted(&mut self, number: u64, ready: &mut Ready) {
-        self.durable = number;
+        self.durable = self.durable.max(number);
         self.raw.on_persist_ready(number);
-        self.release(number, &mut ready.messages);
+        self.release(number, ready);
+        self.draw_election_timeout();
     }
 
     /// Collects what has to happen. False if there is nothing.
@@ -227,28 +288,29 @@ impl Node {
         }
         let mut rd = self.raw.ready();
         let number = rd.number();
-        if rd.ss().is_some() || self.told.term != Term(self.raw.raft.term) {
-            self.told = self.leadership();
-            out.leadership = Some(self.told);
+        let leadership = self.leadership();
+        if self.told != leadership {
+            self.told = leadership;
+            out.leadership = Some(leadership);
         }
         if let Some(hs) = rd.hs() {
             self.hard_state = Some(convert::hard_state(hs));
         }
-        out.messages.append(&mut rd.take_messages());
+        route(rd.take_messages(), out);
         for read in rd.take_read_states() {
             out.reads.push((read.request_ctx, Index(read.index)));
         }
         out.committed
             .extend(rd.take_committed_entries().into_iter().map(convert::entry));
         let held = rd.take_persisted_messages();
+        let (held, free): (Vec<_>, Vec<_>) = held.into_iter().partition(promises_durability);
+        route(free, out);
+        self.take_snapshot(number, rd.snapshot(), out);
         let entries = rd.take_entries();
         self.raw.mut_store().append(&entries);
         let entries: Vec<Entry> = entries.into_iter().map(convert::entry).collect();
         // A commit index alone is not worth a write: it travels with the next entries.
-        let must_write = rd.must_sync() || !held.is_empty();
-        if !held.is_empty() {
-            self.waiting.insert(number, held);
-        }
+        let must_write = rd.must_sync() && out.install.is_none();
         if must_write {
             let hard_state = self.hard_state.take();
             out.appends.push(Append {
@@ -258,10 +320,19 @@ impl Node {
             });
             self.handed_out = number;
         }
+        if !held.is_empty() {
+            self.waiting
+                .entry(self.handed_out)
+                .or_default()
+                .extend(held);
+        }
         self.raw.advance_append_async(rd);
-        // Nothing to write and nothing being written: the group is as durable as it will get.
-        if !must_write && self.durable >= self.handed_out {
-            self.raw.on_persist_ready(number);
+        // Nothing is being written: what was only waiting for the order is as durable as it will get.
+        if self.durable >= self.handed_out && self.installing.is_none() {
+            self.release(self.handed_out, out);
+            if !must_write {
+                self.raw.on_persist_ready(number);
+            }
         }
         true
     }
@@ -271,29 +342,41 @@ impl Node {
         self.raw.advance_apply_to(index.0);
     }
 
-    /// Applies a committed change of the configuration and gives its new state back, encoded, to be kept.
-    ///
-    /// # Errors
-    /// The entry is not a valid change.
-    pub fn apply_conf_change(&mut self, entry: &Entry) -> Result<bytes::Bytes, String> {
-        let state = match entry.kind {
-            EntryKind::ConfChangeV2 => {
-                let change = convert::conf_change_v2(&entry.data)?;
-                self.raw.apply_conf_change(&change)
-            }
-            _ => {
-                let change = convert::conf_change(&entry.data)?;
-                self.raw.apply_conf_change(&change)
-            }
-        };
-        let state: eraftpb::ConfState = state.map_err(|e| e.to_string())?;
-        self.raw.mut_store().set_conf_state(state.clone());
-        self.alone = convert::is_alone(&state, self.raw.raft.id);
-        Ok(convert::encode(&state))
-    }
-
     /// Forgets entries up to `index`, but for a tail of about `tail_bytes` that slow peers may still ask for.
     pub fn trim(&mut self, index: Index, tail_bytes: usize) {
         self.raw.mut_store().trim(index.0, tail_bytes);
     }
+}
+
+/// True for messages that tell others what this member will still know after a crash: they wait for the log. The
+/// answer to a heartbeat and everything before an election promise nothing. (Raft paper 5.2, 5.3)
+fn promises_durability(message: &Message) -> bool {
+    !matches!(
+        message.msg_type,
+        MessageType::MsgHeartbeat
+            | MessageType::MsgHeartbeatResponse
+            | MessageType::MsgRequestPreVote
+            | MessageType::MsgRequestPreVoteResponse
+            | MessageType::MsgReadIndex
+            | MessageType::MsgReadIndexResp
+            | MessageType::MsgTransferLeader
+    )
+}
+
+fn route(messages: Vec<Message>, out: &mut Ready) {
+    for message in messages {
+        if message.msg_type == MessageType::MsgSnapshot {
+            out.snapshots.push(convert::message(message));
+        } else {
+            out.messages.push(convert::message(message));
+        }
+    }
+}
+
+/// Scrambles a number. (SplitMix64's last step, Steele et al. 2014)
+fn mix(value: u64) -> u64 {
+    let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let value = (value ^ value >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ value >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ value >> 31
 }

@@ -15,7 +15,7 @@ fn node(start: Start) -> Node {
         id: ID,
         election_ticks: 10,
         heartbeat_ticks: 1,
-        election_ticks_fixed: Some(11),
+        seed: 1,
     };
     let conf_state = encode_conf_state(&[ID]);
     Node::new(
@@ -50,6 +50,7 @@ fn command(request_id: u64) -> Command {
     Command {
         request_id,
         op: None,
+        stamp: None,
     }
 }
 
@@ -67,7 +68,7 @@ fn ids(entries: &[Entry]) -> Vec<u64> {
 fn a_sole_voter_leads_after_its_first_tick() {
     let mut node = node(Start::default());
     assert_eq!(node.propose(vec![command(1)]), Err(Error::NoLeader));
-    node.tick();
+    node.tick(true);
     settle(&mut node);
     assert!(node.leadership().is_leader && node.leads_surely() && node.is_alone());
 }
@@ -75,7 +76,7 @@ fn a_sole_voter_leads_after_its_first_tick() {
 #[test]
 fn nothing_is_committed_before_it_is_durable() {
     let mut node = node(Start::default());
-    node.tick();
+    node.tick(true);
     settle(&mut node);
     node.propose(vec![command(1), command(2)])
         .expect("it leads");
@@ -92,7 +93,7 @@ fn nothing_is_committed_before_it_is_durable() {
 #[test]
 fn commands_share_an_entry_up_to_its_size() {
     let mut node = node(Start::default());
-    node.tick();
+    node.tick(true);
     settle(&mut node);
     let put = |id: u64| {
         use kvorum_proto::kvorumpb::command::Op;
@@ -104,6 +105,7 @@ fn commands_share_an_entry_up_to_its_size() {
         Command {
             request_id: id,
             op: Some(Op::Put(put)),
+            stamp: None,
         }
     };
     node.propose((1..=5).map(put).collect()).expect("it leads");
@@ -115,7 +117,7 @@ fn commands_share_an_entry_up_to_its_size() {
 #[test]
 fn a_restart_goes_on_where_the_log_ends() {
     let mut first = node(Start::default());
-    first.tick();
+    first.tick(true);
     let (mut groups, _) = settle(&mut first);
     first.propose(vec![command(1)]).expect("it leads");
     groups.extend(settle(&mut first).0);
@@ -130,7 +132,7 @@ fn a_restart_goes_on_where_the_log_ends() {
         entries,
         ..Start::default()
     });
-    again.tick();
+    again.tick(true);
     let (_, committed) = settle(&mut again);
     assert_eq!(ids(&committed), [1]);
     assert!(again.leadership().term > first.leadership().term);
@@ -159,7 +161,7 @@ fn a_log_with_a_hole_before_it_is_refused() {
         id: ID,
         election_ticks: 10,
         heartbeat_ticks: 1,
-        election_ticks_fixed: None,
+        seed: 1,
     };
     let refused = Node::new(options, start).expect_err("entries 5 to 8 are missing");
     assert!(refused.contains("begins at entry 9"), "{refused}");

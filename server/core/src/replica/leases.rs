@@ -1,13 +1,15 @@
-//! Lease calls on the core thread: renewals that have to wait, ends that fall due, remainders worth keeping.
+//! Lease calls on the leader: renewals that have to wait, ends that fall due, remainders worth keeping.
 
 use std::collections::BTreeMap;
 
-use kvorum_core::lease::{Lessor, Renewal};
-use kvorum_core::{Applied, Error, LeaseId, RequestId, Term};
 use kvorum_proto::etcdserverpb::{LeaseCheckpoint, LeaseCheckpointRequest};
 use kvorum_proto::kvorumpb::{Command, LeaseExpire, command::Op};
 
-use crate::port::Answer;
+use super::ask::Answer;
+use crate::error::Error;
+use crate::lease::{Lessor, Renewal};
+use crate::machine::Applied;
+use crate::types::{LeaseId, RequestId, Term};
 
 /// Expired leases are looked for this often, and so many are ended at a time. (etcd: 500 ms, 1000 leases a second)
 const EXPIRE_INTERVAL_MS: u64 = 500;
@@ -18,7 +20,7 @@ const CHECKPOINT_MAX: usize = 1000;
 
 /// Renewals under way.
 #[derive(Debug, Default)]
-pub(crate) struct LeaseCalls {
+pub(super) struct LeaseCalls {
     /// Renewals of leases whose end is on its way through the log.
     ending: BTreeMap<LeaseId, Vec<RequestId>>,
     answers: Vec<(RequestId, Answer)>,
@@ -29,7 +31,7 @@ pub(crate) struct LeaseCalls {
 impl LeaseCalls {
     /// Renews a lease: an answer, a command that must be applied first (its answer is the caller's sign to ask
     /// again), or nothing yet.
-    pub(crate) fn keep_alive(
+    pub(super) fn keep_alive(
         &mut self,
         lessor: &mut Lessor,
         request: RequestId,
@@ -55,6 +57,7 @@ impl LeaseCalls {
                 Some(Err(Command {
                     request_id: request.0,
                     op: Some(op),
+                    stamp: None,
                 }))
             }
             Renewal::Unknown => Some(Ok(Answer::Renewed(0))),
@@ -67,7 +70,7 @@ impl LeaseCalls {
     }
 
     /// Commands that the time asks for.
-    pub(crate) fn due(&mut self, lessor: &mut Lessor, term: Term, now_ms: u64) -> Vec<Command> {
+    pub(super) fn due(&mut self, lessor: &mut Lessor, term: Term, now_ms: u64) -> Vec<Command> {
         let mut commands = Vec::new();
         if now_ms >= self.expire_at_ms {
             self.expire_at_ms = now_ms + EXPIRE_INTERVAL_MS;
@@ -79,6 +82,7 @@ impl LeaseCalls {
                 commands.push(Command {
                     request_id: 0,
                     op: Some(op),
+                    stamp: None,
                 });
             }
         }
@@ -96,6 +100,7 @@ impl LeaseCalls {
                 commands.push(Command {
                     request_id: 0,
                     op: Some(op),
+                    stamp: None,
                 });
             }
         }
@@ -103,7 +108,7 @@ impl LeaseCalls {
     }
 
     /// A command was applied: those who waited for the end of a lease hear of it.
-    pub(crate) fn applied(&mut self, command: &Command, applied: &Applied) {
+    pub(super) fn applied(&mut self, command: &Command, applied: &Applied) {
         let ended = match &command.op {
             Some(Op::LeaseRevoke(r)) if applied.result.is_ok() => LeaseId(r.id),
             Some(Op::LeaseExpire(r)) => LeaseId(r.id),
@@ -114,12 +119,12 @@ impl LeaseCalls {
         }
     }
 
-    pub(crate) fn take_answers(&mut self) -> Vec<(RequestId, Answer)> {
+    pub(super) fn take_answers(&mut self) -> Vec<(RequestId, Answer)> {
         std::mem::take(&mut self.answers)
     }
 
     /// This member leads no more: whoever waits has to ask the next leader.
-    pub(crate) fn demoted(&mut self) {
+    pub(super) fn demoted(&mut self) {
         for request in std::mem::take(&mut self.ending).into_values().flatten() {
             self.answers
                 .push((request, Answer::Refused(Error::NotLeader)));

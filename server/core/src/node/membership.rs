@@ -1,0 +1,185 @@
+//! Who votes: changes of the configuration, and how far the others are.
+
+use kvorum_proto::kvorumpb::{self, MemberChange, member_op};
+use prost::Message as _;
+use raft::eraftpb::{self, ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2};
+use raft::{INVALID_ID, StateRole};
+
+use super::{Node, convert};
+use crate::error::Error;
+use crate::log::{Entry, EntryKind};
+use crate::types::{Index, MemberId};
+
+/// How far a member is, as its leader knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerProgress {
+    /// The member.
+    pub id: MemberId,
+    /// Last entry that it is known to have.
+    pub matched: Index,
+    /// It has answered within the last election timeout.
+    pub active: bool,
+    /// It does not vote.
+    pub is_learner: bool,
+}
+
+impl Node {
+    /// Voters of the present configuration, both halves of a joint one.
+    #[must_use]
+    pub fn voters(&self) -> Vec<MemberId> {
+        let state = self.raw.raft.prs().conf().to_conf_state();
+        let mut voters: Vec<u64> = state.voters.clone();
+        voters.extend(&state.voters_outgoing);
+        voters.sort_unstable();
+        voters.dedup();
+        voters.into_iter().map(MemberId).collect()
+    }
+
+    /// True if this member is a voter or a learner.
+    #[must_use]
+    pub fn is_listed(&self) -> bool {
+        let raft = &self.raw.raft;
+        raft.prs().iter().any(|(id, _)| *id == raft.id)
+    }
+
+    /// All members that raft sends to, but for this one; on the leader with how far they are.
+    #[must_use]
+    pub fn progress(&self) -> Vec<PeerProgress> {
+        let raft = &self.raw.raft;
+        let conf = raft.prs().conf();
+        let mut all: Vec<PeerProgress> = raft
+            .prs()
+            .iter()
+            .filter(|(id, _)| **id != raft.id)
+            .map(|(id, progress)| PeerProgress {
+                id: MemberId(*id),
+                matched: Index(progress.matched),
+                active: progress.recent_active,
+                is_learner: conf.learners().contains(id),
+            })
+            .collect();
+        all.sort_by_key(|p| p.id);
+        all
+    }
+
+    /// Proposes a change of the voters and learners, which travels inside the configuration change.
+    ///
+    /// # Errors
+    /// This member does not lead, or another change is not finished yet.
+    pub fn propose_change(&mut self, change: &MemberChange) -> Result<(), Error> {
+        let raft = &self.raw.raft;
+        if raft.state != StateRole::Leader {
+            return Err(Error::NotLeader);
+        }
+        if self.has_pending_change() {
+            return Err(Error::TooManyRequests);
+        }
+        let mut conf_change = ConfChangeV2::default();
+        conf_change.set_transition(ConfChangeTransition::Auto);
+        for op in &change.ops {
+            conf_change.mut_changes().push(single(op));
+        }
+        conf_change.set_context(change.encode_to_vec().into());
+        let proposed = self.raw.propose_conf_change(Vec::new(), conf_change);
+        proposed.map_err(|_| Error::NoLeader)
+    }
+
+    /// True while a change is in the log and not applied, or only half done: raft would turn another one into nothing.
+    #[must_use]
+    pub fn has_pending_change(&self) -> bool {
+        let raft = &self.raw.raft;
+        let conf = raft.prs().conf().to_conf_state();
+        raft.has_pending_conf() || !conf.voters_outgoing.is_empty()
+    }
+
+    /// Applies a committed change of the configuration and gives its new state back, encoded, to be kept.
+    ///
+    /// # Errors
+    /// The entry is not a valid change.
+    pub fn apply_conf_change(&mut self, entry: &Entry) -> Result<bytes::Bytes, String> {
+        let state = match entry.kind {
+            EntryKind::ConfChangeV2 => {
+                let change = convert::conf_change_v2(&entry.data)?;
+                self.raw.apply_conf_change(&change)
+            }
+            _ => {
+                let change = convert::conf_change(&entry.data)?;
+                self.raw.apply_conf_change(&change)
+            }
+        };
+        let state: eraftpb::ConfState = state.map_err(|e| e.to_string())?;
+        self.raw
+            .mut_store()
+            .set_conf_state(entry.index, state.clone());
+        self.alone = convert::is_alone(&state, self.raw.raft.id);
+        Ok(convert::encode(&state))
+    }
+
+    /// Begins to hand the leadership over.
+    ///
+    /// # Errors
+    /// This member does not lead, or the other one does not vote.
+    pub fn transfer(&mut self, to: MemberId) -> Result<(), Error> {
+        let raft = &self.raw.raft;
+        if raft.state != StateRole::Leader {
+            return Err(Error::NotLeader);
+        }
+        if to.0 == raft.id {
+            return Ok(());
+        }
+        if !self.voters().contains(&to) {
+            return Err(Error::BadLeaderTransferee);
+        }
+        self.raw.transfer_leader(to.0);
+        Ok(())
+    }
+
+    /// The voter that lacks least, among those that answer.
+    #[must_use]
+    pub fn best_successor(&self) -> Option<MemberId> {
+        let fit = |p: &PeerProgress| p.active && !p.is_learner;
+        let all = self.progress();
+        let best = all.iter().filter(|p| fit(p)).max_by_key(|p| p.matched)?;
+        Some(best.id)
+    }
+
+    /// Gives the leadership up without a successor: whoever is fit will campaign.
+    pub fn step_down(&mut self) {
+        let raft = &mut self.raw.raft;
+        if raft.state == StateRole::Leader {
+            raft.become_follower(raft.term, INVALID_ID);
+        }
+        self.draw_election_timeout();
+    }
+}
+
+fn single(op: &kvorumpb::MemberOp) -> ConfChangeSingle {
+    let (kind, id) = match &op.op {
+        Some(member_op::Op::Add(m)) => (ConfChangeType::AddNode, m.id),
+        Some(member_op::Op::AddLearner(m)) => (ConfChangeType::AddLearnerNode, m.id),
+        Some(member_op::Op::Promote(id)) => (ConfChangeType::AddNode, *id),
+        Some(member_op::Op::Remove(id)) => (ConfChangeType::RemoveNode, *id),
+        // Raft reads a change of member 0 as none.
+        None => (ConfChangeType::RemoveNode, INVALID_ID),
+    };
+    let mut change = ConfChangeSingle::default();
+    change.set_change_type(kind);
+    change.set_node_id(id);
+    change
+}
+
+/// The members' change inside a configuration change; `None` in the second half of a joint one.
+///
+/// # Errors
+/// It cannot be read.
+pub fn change_of(entry: &Entry) -> Result<Option<MemberChange>, String> {
+    if entry.kind != EntryKind::ConfChangeV2 || entry.data.is_empty() {
+        return Ok(None);
+    }
+    let change = kvorumpb::ConfChangeV2::decode(entry.data.clone()).map_err(|e| e.to_string())?;
+    if change.changes.is_empty() {
+        return Ok(None);
+    }
+    let change = MemberChange::decode(change.context).map_err(|e| e.to_string())?;
+    Ok(Some(change))
+}
