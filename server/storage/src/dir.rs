@@ -6,6 +6,7 @@
 //! | `member.json` | who this member is, and the format version of the directory |
 //! | `log/` | the raft log |
 //! | `state.redb` | the state store |
+//! | `state.redb.incoming-*` | a state that was to take its place when a crash came; the next start removes it |
 //! | `snapshot-*.spool` | what a crash left of a snapshot on its way to a client; the next start removes it |
 
 mod identity;
@@ -44,7 +45,7 @@ const LEFT_OVER: [&str; 4] = [
 ];
 
 fn left_over(name: &str) -> bool {
-    LEFT_OVER.contains(&name) || crate::spool::is_spool(name)
+    LEFT_OVER.contains(&name) || crate::spool::is_spool(name) || crate::store::is_incoming(name)
 }
 
 /// Why a data directory cannot be used.

@@ -18,6 +18,7 @@ pub use dir::{DataDir, DirError, Identity};
 pub use disk::{Disk, DiskFile, MemDisk, OpenMode, RealDisk, SyncMethod};
 pub use error::{OpenError, StorageError};
 pub use log::{AppendStats, Log, LogOptions, RecoveredLog, Recycler};
+pub use store::snapshot::{SnapshotHead, SnapshotRefused, SnapshotSink, SnapshotSource, Staged};
 pub use store::{FlushStats, StateStore, StateView, StoreOptions, damage_under_work};
 
 #[cfg(test)]

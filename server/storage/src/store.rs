@@ -11,7 +11,9 @@ mod backend;
 mod codec;
 mod inside;
 mod marks;
+mod opened;
 mod reader;
+pub mod snapshot;
 mod view;
 
 #[cfg(test)]
@@ -20,26 +22,28 @@ mod tests;
 use std::fmt::Display;
 use std::ops::Bound;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kvorum_core::backend::{BackendError, FlushMark, Record, Records, Restored, SideChange};
 use kvorum_core::types::{Index, LeaseId, Revision, Term};
 use redb::{
-    Builder, Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable,
-    ReadableTableMetadata, TableDefinition, WriteTransaction,
+    Durability, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata,
+    TableDefinition, WriteTransaction,
 };
 
-use crate::disk::{Disk, OpenMode};
+use crate::disk::Disk;
 use crate::error::{OpenError, StorageError};
-use backend::{DiskBackend, describe_open, describe_storage};
+use backend::describe_storage;
 use codec::RevisionKey;
-use inside::{Guarded, Inside};
+use inside::Inside;
+use opened::{Opened, create, sweep};
 use reader::Reader;
 
 pub use inside::damage_under_work;
+pub(crate) use opened::is_incoming;
 pub use view::StateView;
 
 /// The version that this build writes, and the newest it reads.
@@ -48,6 +52,8 @@ const FORMAT: u32 = 1;
 const FILE: &str = "state.redb";
 /// The file while it is being made: it gets its name only when it is complete.
 const NEW_FILE: &str = "state.redb.new";
+/// Files that are to take its place, with a number behind; what a crash leaves of them is removed.
+const INCOMING_FILE: &str = "state.redb.incoming-";
 
 const RECORDS: TableDefinition<RevisionKey, &[u8]> = TableDefinition::new("records");
 const LEASES: TableDefinition<i64, &[u8]> = TableDefinition::new("leases");
@@ -93,10 +99,12 @@ pub struct FlushStats {
 /// The store. Reads take a shared reference and never wait for the writer; writes must come from one thread.
 #[derive(Debug)]
 pub struct StateStore {
-    db: Guarded,
-    file: Arc<dyn crate::disk::DiskFile>,
+    disk: Arc<dyn Disk>,
+    options: StoreOptions,
     path: PathBuf,
-    readers: AtomicUsize,
+    /// The file in use. Another takes its place whole: a peer's snapshot, or a smaller copy.
+    opened: RwLock<Arc<Opened>>,
+    readers: Arc<AtomicUsize>,
 }
 
 impl StateStore {
@@ -108,31 +116,18 @@ impl StateStore {
         let path = disk.path(FILE);
         inside::name(&path);
         let _inside = Inside::enter();
-        let failed = |op, e| StorageError::io(&path, op, e);
-        if !disk.exists(FILE).map_err(|e| failed("look for", e))? {
+        sweep(&*disk)?;
+        let looked = disk.exists(FILE);
+        if !looked.map_err(|e| StorageError::io(&path, "look for", e))? {
             create(&*disk, options)?;
         }
-        let file = disk
-            .open(FILE, OpenMode::Existing)
-            .map_err(|e| failed("open", e))?;
-        if file
-            .is_empty()
-            .map_err(|e| failed("read the length of", e))?
-        {
-            return Err(StorageError::corrupt(
-                &path,
-                0,
-                "the file is empty: its content was lost",
-            ));
-        }
-        let db = builder(options)
-            .create_with_backend(DiskBackend::new(file.clone()))
-            .map_err(|e| describe_open(&path, e))?;
+        let opened = Opened::open(&*disk, FILE, options)?;
         let store = Self {
-            db: Guarded::new(db),
-            file,
+            disk,
+            options,
             path,
-            readers: AtomicUsize::new(0),
+            opened: RwLock::new(Arc::new(opened)),
+            readers: Arc::default(),
         };
         let restored = store.restore()?;
         Ok((store, restored))
@@ -285,9 +280,9 @@ impl StateStore {
     /// # Errors
     /// The disk's.
     pub fn file_bytes(&self) -> Result<u64, StorageError> {
-        self.file
-            .len()
-            .map_err(|e| StorageError::io(&self.path, "read the length of", e))
+        let opened = self.opened();
+        let len = opened.file.len();
+        len.map_err(|e| StorageError::io(&self.path, "read the length of", e))
     }
 
     fn restore(&self) -> Result<Restored, StorageError> {
@@ -344,16 +339,31 @@ impl StateStore {
         Err(StorageError::damaged(&self.path, what))
     }
 
-    fn begin_read(&self) -> Result<Reader<'_>, StorageError> {
-        let txn = self
+    fn opened(&self) -> Arc<Opened> {
+        let opened = self.opened.read().unwrap_or_else(PoisonError::into_inner);
+        opened.clone()
+    }
+
+    /// From here on reads and writes go to another file. The old one is closed by whoever looks at it last.
+    fn swap(&self, opened: Opened) {
+        let mut place = self.opened.write().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *place, Arc::new(opened));
+        drop(place);
+        drop(old);
+    }
+
+    fn begin_read(&self) -> Result<Reader, StorageError> {
+        let opened = self.opened();
+        let txn = opened
             .db
             .begin_read()
             .map_err(|e| self.failed("begin to read", e.into()))?;
-        Ok(Reader::new(txn, &self.readers))
+        Ok(Reader::new(txn, opened, self.readers.clone()))
     }
 
     fn begin_write(&self, durability: Durability) -> Result<WriteTransaction, StorageError> {
-        begin_write(&self.db, durability).map_err(|e| self.failed("begin to write", e))
+        opened::begin_write(&self.opened().db, durability)
+            .map_err(|e| self.failed("begin to write", e))
     }
 
     fn append_records(
@@ -488,51 +498,4 @@ impl Records for StateStore {
     ) -> Result<Vec<Record>, BackendError> {
         Ok(self.records(from, to, limit)?)
     }
-}
-
-fn builder(options: StoreOptions) -> Builder {
-    let mut builder = Builder::new();
-    builder.set_cache_size(options.cache_bytes);
-    builder
-}
-
-fn begin_write(db: &Database, durability: Durability) -> Result<WriteTransaction, redb::Error> {
-    let mut txn = db.begin_write()?;
-    txn.set_durability(durability)?;
-    txn.set_two_phase_commit(true);
-    txn.set_quick_repair(true);
-    Ok(txn)
-}
-
-/// Makes an empty store under another name first: a crash here leaves either none or a complete one.
-fn create(disk: &dyn Disk, options: StoreOptions) -> Result<(), StorageError> {
-    let path = disk.path(NEW_FILE);
-    let failed = |op, e| StorageError::io(&path, op, e);
-    if disk.exists(NEW_FILE).map_err(|e| failed("look for", e))? {
-        disk.remove(NEW_FILE).map_err(|e| failed("remove", e))?;
-    }
-    let file = disk
-        .open(NEW_FILE, OpenMode::New)
-        .map_err(|e| failed("create", e))?;
-    let db = builder(options)
-        .create_with_backend(DiskBackend::new(file.clone()))
-        .map_err(|e| describe_open(&path, e))?;
-    let made = || -> Result<(), redb::Error> {
-        let txn = begin_write(&db, Durability::Immediate)?;
-        let format = codec::seal_mark(MARK_FORMAT, u64::from(FORMAT));
-        txn.open_table(MARKS)?
-            .insert(MARK_FORMAT, format.as_slice())?;
-        txn.open_table(RECORDS)?;
-        txn.open_table(LEASES)?;
-        txn.open_table(META)?;
-        txn.commit()?;
-        Ok(())
-    };
-    made().map_err(|e| backend::describe(&path, "create", e))?;
-    drop(db);
-    file.sync().map_err(|e| failed("sync", e))?;
-    disk.rename(NEW_FILE, FILE)
-        .map_err(|e| failed("rename", e))?;
-    disk.sync_dir()
-        .map_err(|e| failed("sync the directory of", e))
 }

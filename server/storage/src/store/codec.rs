@@ -16,6 +16,8 @@ use redb::{Key, TypeName, Value};
 use crate::log::{array4, array8};
 
 pub(super) const KEY_LEN: usize = 12;
+/// What stands before the pair in a record.
+pub(super) const RECORD_HEAD_LEN: usize = CRC_LEN + 1;
 const CRC_LEN: usize = 4;
 const SIGN: u64 = 1 << 63;
 

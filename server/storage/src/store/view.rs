@@ -14,7 +14,7 @@ use crate::error::StorageError;
 #[derive(Debug)]
 pub struct StateView<'a> {
     store: &'a StateStore,
-    txn: Reader<'a>,
+    txn: Reader,
 }
 
 impl StateStore {
