@@ -32,6 +32,7 @@ Exit codes:
   3  the data directory cannot be opened
   4  an address cannot be bound
   5  the operating system refuses a thread or a signal handler
+  6  the cluster has removed this member
 A panic, which is a bug, ends the process with SIGABRT.";
 
 /// Reads the command line; prints help or the error and ends the process where clap says so.

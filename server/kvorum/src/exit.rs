@@ -17,6 +17,8 @@ pub(crate) enum Exit {
     AddressTaken = 4,
     /// The operating system refuses a thread, a runtime or a signal handler.
     SystemRefuses = 5,
+    /// The cluster has removed this member.
+    Removed = 6,
 }
 
 impl From<Exit> for ExitCode {

@@ -126,6 +126,40 @@ fn announce(urls: &Urls) {
     process::notify(&[NotifyState::Ready, NotifyState::Status("serving clients")]);
 }
 
+/// The member ended by itself: one line, and the exit code that goes with it.
+fn ended(why: kvorum_member::Ended) -> Exit {
+    use kvorum_member::Ended;
+    match why {
+        Ended::DiskFailed(reason) => {
+            error!(
+                reason,
+                "the disk failed: nothing more is acknowledged, this member ends"
+            );
+            Exit::DiskFailed
+        }
+        Ended::Removed => {
+            error!(
+                "the member has been permanently removed from the cluster; remove its data directory"
+            );
+            Exit::Removed
+        }
+        Ended::Foreign(reason) => {
+            error!(
+                reason,
+                "the data directory is not the one that this cluster knows"
+            );
+            Exit::BadDataDir
+        }
+        Ended::Rebuild(reason) => {
+            error!(
+                reason,
+                "the state of this member cannot be trusted, this member ends"
+            );
+            Exit::DiskFailed
+        }
+    }
+}
+
 /// Everything that runs.
 struct Running {
     member: Member,
@@ -138,7 +172,7 @@ struct Running {
 enum Event {
     Ready,
     Signal(&'static str),
-    DiskFailed(String),
+    Ended(kvorum_member::Ended),
 }
 
 impl Running {
@@ -148,18 +182,12 @@ impl Running {
             let event = tokio::select! {
                 () = self.member.ready(), if !announced => Event::Ready,
                 name = self.signals.next() => Event::Signal(name),
-                reason = self.member.failed() => Event::DiskFailed(reason),
+                why = self.member.ended() => Event::Ended(why),
             };
             match event {
                 Event::Ready => announce(urls),
                 Event::Signal(name) => break name,
-                Event::DiskFailed(reason) => {
-                    error!(
-                        reason,
-                        "the disk failed: nothing more is acknowledged, this member ends"
-                    );
-                    return Ok(Exit::DiskFailed);
-                }
+                Event::Ended(why) => return Ok(ended(why)),
             }
             announced = true;
         };

@@ -5,11 +5,14 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use kvorum_core::log::Append;
-use kvorum_core::node::Leadership;
-use kvorum_core::replica::{Output, Replica};
+use kvorum_core::node::{Leadership, SnapshotMark};
+use kvorum_core::replica::{Divergence, Output, Replica};
+use kvorum_core::{Index, Machine};
+use kvorum_storage::Staged;
 
 use crate::driver::{Counter, Driver, SharedStore};
-use crate::shared::{CoreInput, LogInput, Shared};
+use crate::ended::Ended;
+use crate::shared::{Arrived, CoreInput, LogInput, Shared, StoreInput};
 
 /// Log entries kept in memory for peers that are a little behind, bytes.
 pub(crate) const TAIL_BYTES: usize = 4 << 20;
@@ -29,6 +32,10 @@ pub(crate) struct CoreThread {
     /// The store thread was woken before its time and has not flushed since.
     flush_called: bool,
     stopping: bool,
+    /// The newest snapshot that came in.
+    staged: Option<Box<Staged>>,
+    /// When this member learned that it is none any more.
+    removed_at: Option<Instant>,
 }
 
 impl CoreThread {
@@ -46,6 +53,8 @@ impl CoreThread {
             in_flight: 0,
             flush_called: false,
             stopping: false,
+            staged: None,
+            removed_at: None,
         }
     }
 
@@ -55,7 +64,7 @@ impl CoreThread {
         // A sole voter leads from its first tick on.
         let mut next_tick = Instant::now();
         let mut inputs = Vec::new();
-        while !self.stopping {
+        while !self.stopping && !self.shared.is_stopping() {
             let now = Instant::now();
             if now >= next_tick {
                 next_tick = now + tick;
@@ -97,6 +106,8 @@ impl CoreThread {
                 self.flush_called = false;
                 self.replica.flushed(index);
             }
+            CoreInput::Arrived(arrived) => self.arrived(*arrived),
+            CoreInput::Installed(machine, index) => self.installed(*machine, index),
             CoreInput::Stop => self.stopping = true,
         }
     }
@@ -127,6 +138,11 @@ impl CoreThread {
     }
 
     fn drain(&mut self) -> Result<(), String> {
+        if self.out.install.take().is_some()
+            && let Some(staged) = self.staged.take()
+        {
+            self.shared.store_thread.push(StoreInput::Install(staged));
+        }
         self.write_log()?;
         self.out.sends.clear();
         let applied = self.replica.applied().0;
@@ -143,11 +159,72 @@ impl CoreThread {
             self.driver.publish_view(self.replica.machine());
         }
         self.driver.deliver(&mut self.out);
+        self.look_at_membership();
         if !self.flush_called && self.shared.store.read().fresh_bytes() > FLUSH_BYTES {
             self.flush_called = true;
-            self.shared.store_thread.push(());
+            self.shared.store_thread.push(StoreInput::Wake);
         }
         Ok(())
+    }
+
+    /// Whether this member still is one, and whether its state is the others'.
+    fn look_at_membership(&mut self) {
+        if std::mem::take(&mut self.out.removed) && self.removed_at.is_none() {
+            tracing::warn!("this member was removed from the cluster");
+            self.removed_at = Some(Instant::now());
+        }
+        // The others must hear that their change is committed before this member is gone.
+        if self
+            .removed_at
+            .is_some_and(|at| at.elapsed() >= self.shared.options.election_timeout)
+        {
+            self.shared.end(Ended::Removed);
+        }
+        match self.out.divergence.take() {
+            Some(Divergence::Dissents { index }) => self.shared.end(Ended::Rebuild(format!(
+                "at entry {index} most members have another state than this one"
+            ))),
+            Some(Divergence::Split { index }) => tracing::error!(
+                index,
+                "the members have different states, and no majority agrees: compare their HashKV and replace the wrong ones"
+            ),
+            None => {}
+        }
+    }
+
+    /// A snapshot is complete on this member's disk; raft decides whether it is of use.
+    fn arrived(&mut self, arrived: Arrived) {
+        let Arrived {
+            from,
+            mut raft,
+            staged,
+        } = arrived;
+        let mark = staged.head().map(|head| SnapshotMark {
+            index: head.index,
+            term: head.term,
+            conf_state: head.conf_state.clone(),
+        });
+        raft.snapshot = mark.and_then(|mark| mark.to_message().ok());
+        match self.replica.snapshot_arrived(from, raft) {
+            Ok(()) => self.staged = Some(Box::new(staged)),
+            Err(refused) => tracing::warn!(from = from.0, %refused, "a snapshot was not taken"),
+        }
+    }
+
+    /// The log begins after the snapshot before anything else is written to it.
+    fn installed(&mut self, machine: Machine, index: Index) {
+        let mut hard_state = self.replica.node().hard_state();
+        hard_state.commit = hard_state.commit.min(index.0);
+        let term = self.shared.store.read().applied().1;
+        self.shared
+            .log
+            .push(LogInput::Reset(index, term, hard_state));
+        self.replica.installed(machine, index, &mut self.out);
+        // What the watchers have not seen is history now.
+        let revision = self.shared.store.read().current();
+        self.out.events.first = revision + 1;
+        self.out.events.last = revision;
+        self.out.events.term = self.replica.leadership().term;
     }
 
     /// Hands groups to the log thread. A leader without peers writes a small one itself: there is nobody whose votes or
@@ -193,6 +270,8 @@ impl CoreThread {
         p.leases
             .store(machine.lessor().len() as u64, Ordering::Relaxed);
         p.pending.store(replica.pending() as u64, Ordering::Relaxed);
+        let waiting_ms = replica.disk_waiting_ms(self.shared.clock.now_ms());
+        p.disk_waiting_ms.store(waiting_ms, Ordering::Relaxed);
         let free = replica.is_settled() && replica.node().is_alone();
         p.reads_freely.store(free, Ordering::SeqCst);
         let leads = replica.leadership().leader != 0;

@@ -94,8 +94,7 @@ impl Driver {
 
     /// Sends what a turn brought: events and answers to each I/O thread in one go.
     pub(crate) fn deliver(&mut self, out: &mut Output) {
-        let batch =
-            (!out.events.events.is_empty()).then(|| Arc::new(std::mem::take(&mut out.events)));
+        let batch = (out.events.last > 0).then(|| Arc::new(std::mem::take(&mut out.events)));
         for (id, answer) in out.answers.drain(..) {
             if matches!(answer, Answer::Renewed(1..)) {
                 self.shared.meters.leases.renewed.inc();

@@ -156,13 +156,16 @@ impl Handle {
         self.unless_lost(at, fetch(rows, &records))
     }
 
-    /// A record can go while it is being read only by a compaction above the revision that is read; otherwise the
-    /// state store has lost it.
+    /// A record can go while it is being read only by a compaction above the revision that is read, or with the whole
+    /// state when a snapshot takes its place; otherwise the state store has lost it.
     pub(crate) fn unless_lost<T>(&self, at: i64, result: Result<T, ReadError>) -> Result<T, Error> {
         match result {
             Err(ReadError::Refused(Error::Compacted))
                 if self.shared.store.read().compacted() <= at =>
             {
+                if self.shared.was_replaced_lately() {
+                    return Err(Error::LeaderChanged);
+                }
                 Err(self.broken(format!(
                     "a record readable at revision {at} is missing; restore this member"
                 )))

@@ -4,11 +4,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kvorum_core::Index;
 use kvorum_core::log::Append;
 use kvorum_storage::{Log, StorageError};
 
-use crate::shared::{CoreInput, LogInput, Shared};
+use crate::shared::{CoreInput, LogInput, Shared, StoreInput};
 
 /// The log looks this often whether it is idle; if so it proves that its last frame was whole.
 const IDLE_CHECK: Duration = Duration::from_millis(100);
@@ -93,30 +92,36 @@ fn turn(shared: &Shared, inputs: &mut Vec<LogInput>) -> Result<bool, StorageErro
         shared.log_writer.lock().check_idle()?;
         return Ok(false);
     }
-    let (groups, release, stop) = sort(inputs);
-    if let Some(last) = groups.last().map(|g| g.number) {
-        write(shared, &groups)?;
-        shared.core.push(CoreInput::Persisted(last));
-    }
-    if let Some(index) = release {
-        shared.log_writer.lock().log.release(index.0);
-    }
-    if stop {
-        shared.log_writer.lock().log.settle()?;
-    }
-    Ok(stop)
-}
-
-fn sort(inputs: &mut Vec<LogInput>) -> (Vec<Append>, Option<Index>, bool) {
-    let (mut groups, mut release, mut stop) = (Vec::new(), None, false);
+    let mut groups = Vec::new();
     for input in inputs.drain(..) {
         match input {
             LogInput::Append(group) => groups.push(group),
-            LogInput::Release(index) => release = Some(index),
-            LogInput::Stop => stop = true,
+            LogInput::Release(index) => shared.log_writer.lock().log.release(index.0),
+            LogInput::Reset(index, term, hard_state) => {
+                // Groups before it belong to the log that ends here, and were never given out.
+                write_all(shared, &mut groups)?;
+                let mut writer = shared.log_writer.lock();
+                writer.log.reset(index.0, term.0, hard_state)?;
+                shared.store_thread.push(StoreInput::LogBegins);
+            }
+            LogInput::Stop => {
+                write_all(shared, &mut groups)?;
+                shared.log_writer.lock().log.settle()?;
+                return Ok(true);
+            }
         }
     }
-    (groups, release, stop)
+    write_all(shared, &mut groups)?;
+    Ok(false)
+}
+
+fn write_all(shared: &Shared, groups: &mut Vec<Append>) -> Result<(), StorageError> {
+    if let Some(last) = groups.last().map(|g| g.number) {
+        write(shared, groups)?;
+        groups.clear();
+        shared.core.push(CoreInput::Persisted(last));
+    }
+    Ok(())
 }
 
 /// Writes the groups. On a full disk nothing was written: they wait for room, unacknowledged, while reads go on.

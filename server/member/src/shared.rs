@@ -3,15 +3,18 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
+use kvorum_core::log::HardState;
 use kvorum_core::mvcc::Store;
-use kvorum_core::{Index, MachineOptions};
+use kvorum_core::{Index, Machine, MachineOptions, MemberId, Term};
 use kvorum_proto::etcdserverpb as pb;
-use kvorum_storage::StateStore;
+use kvorum_proto::kvorumpb::RaftMessage;
+use kvorum_storage::{Staged, StateStore};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Semaphore, watch};
 
 use crate::budget::Budget;
 use crate::clock::Clock;
+use crate::ended::Ended;
 use crate::gauges::Gauges;
 use crate::identity::MemberIdentity;
 use crate::inbox::Inbox;
@@ -31,8 +34,22 @@ pub(crate) enum CoreInput {
     Persisted(u64),
     /// Everything up to here is in the state store.
     Flushed(Index),
+    /// A snapshot is staged on this member's disk.
+    #[expect(dead_code, reason = "the transport makes it")]
+    Arrived(Box<Arrived>),
+    /// The staged snapshot took the place of the state.
+    Installed(Box<Machine>, Index),
     /// Finish what is under way and end.
     Stop,
+}
+
+/// A snapshot that came from a peer as a whole.
+#[derive(Debug)]
+pub(crate) struct Arrived {
+    pub(crate) from: MemberId,
+    /// What raft said with it.
+    pub(crate) raft: RaftMessage,
+    pub(crate) staged: Staged,
 }
 
 /// What wakes the log thread.
@@ -40,7 +57,20 @@ pub(crate) enum CoreInput {
 pub(crate) enum LogInput {
     Append(kvorum_core::log::Append),
     Release(Index),
+    /// The log begins anew after a snapshot.
+    Reset(Index, Term, HardState),
     Stop,
+}
+
+/// What wakes the store thread.
+#[derive(Debug)]
+pub(crate) enum StoreInput {
+    /// There is something to flush, or to look at.
+    Wake,
+    /// A staged snapshot takes the place of the state.
+    Install(Box<Staged>),
+    /// The log begins after the snapshot that was installed.
+    LogBegins,
 }
 
 /// What the core thread tells the world after each pass.
@@ -58,6 +88,10 @@ pub(crate) struct Published {
     pub(crate) leader_changes: AtomicU64,
     /// Compact revision that waits for the store thread, 0 for none.
     pub(crate) compaction: AtomicI64,
+    /// When a snapshot took the place of the state last, milliseconds; 0 for never.
+    pub(crate) installed_ms: AtomicU64,
+    /// How long the oldest group has been on its way to the disk, milliseconds.
+    pub(crate) disk_waiting_ms: AtomicU64,
 }
 
 /// The parts of the replicated state that are read rarely and as a whole.
@@ -91,9 +125,9 @@ pub(crate) struct Shared {
     pub(crate) meters: Meters,
     pub(crate) gauges: Mutex<Gauges>,
     pub(crate) sampler: Mutex<Sampler>,
-    pub(crate) store_thread: Inbox<()>,
+    pub(crate) store_thread: Inbox<StoreInput>,
     pub(crate) stopping: AtomicBool,
-    pub(crate) fatal: watch::Sender<Option<String>>,
+    pub(crate) ended: watch::Sender<Option<Ended>>,
     /// True once the cluster version is decided.
     pub(crate) capable: watch::Sender<bool>,
     /// Compact revision whose removals are done on this member.
@@ -114,12 +148,17 @@ impl Shared {
 
     /// The disk failed: nothing more is acknowledged, and the process is told to end with this line.
     pub(crate) fn fail(&self, reason: String) {
+        self.end(Ended::DiskFailed(reason));
+    }
+
+    /// The member ends by itself; only the first reason is told.
+    pub(crate) fn end(&self, why: Ended) {
         self.stopping.store(true, Ordering::SeqCst);
-        tracing::error!(reason, "storage failed");
-        self.fatal.send_if_modified(|told| {
+        self.ended.send_if_modified(|told| {
             let first = told.is_none();
             if first {
-                *told = Some(reason);
+                tracing::error!(?why, "this member ends");
+                *told = Some(why);
             }
             first
         });
@@ -131,6 +170,14 @@ impl Shared {
             port.close();
             port.carrier.notify_one();
         }
+    }
+
+    /// True if a read that is under way may have begun in a state that a snapshot has replaced since.
+    pub(crate) fn was_replaced_lately(&self) -> bool {
+        /// Longer than any read takes.
+        const WINDOW_MS: u64 = 60_000;
+        let at = self.published.installed_ms.load(Ordering::SeqCst);
+        at != 0 && self.clock.now_ms().saturating_sub(at) < WINDOW_MS
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

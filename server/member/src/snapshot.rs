@@ -131,7 +131,7 @@ async fn flushed(shared: &Shared) -> Result<(), SnapshotError> {
     let wanted = shared.store.read().visible().0;
     let mut done = shared.flushed.subscribe();
     let waited = done.wait_for(|flushed| *flushed >= wanted);
-    shared.store_thread.push(());
+    shared.store_thread.push(crate::shared::StoreInput::Wake);
     match tokio::time::timeout(shared.options.request_timeout(), waited).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(_)) => Err(Error::Stopped.into()),

@@ -6,14 +6,9 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use kvorum_core::backend::{FlushMark, Restored, SideChange};
-use kvorum_core::machine::{
-    restored_compact_revision, restored_digest, restored_finished_compaction,
-};
-use kvorum_core::mvcc::encoding::numbers_of;
-use kvorum_core::mvcc::{Restore, Store};
 use kvorum_core::node::{NodeOptions, Start, encode_conf_state};
 use kvorum_core::replica::{META_CONF_STATE, MembershipOptions, Replica, ReplicaOptions};
-use kvorum_core::{Index, Machine, MemberId};
+use kvorum_core::{Index, MemberId};
 use kvorum_storage::{
     DataDir, DirError, Identity, Log, LogOptions, OpenError, StateStore, StorageError, StoreOptions,
 };
@@ -23,6 +18,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::budget::{Budget, RECEIVE_FREE_BYTES, REPLY_FREE_BYTES};
 use crate::clock::Clock;
 use crate::core_thread::{CLUSTER_VERSION, CoreThread, TAIL_BYTES};
+use crate::ended::Ended;
 use crate::gauges::Gauges;
 use crate::handle::Handle;
 use crate::identity::{MemberIdentity, cluster_id, member_id};
@@ -31,7 +27,8 @@ use crate::log_thread::LogWriter;
 use crate::meters::Meters;
 use crate::options::MemberOptions;
 use crate::port::{PORTS_MAX, Port, boot_of, own_ids};
-use crate::shared::{CoreInput, Published, Shared, View};
+use crate::rebuild::{self, RebuildError};
+use crate::shared::{CoreInput, Published, Shared, StoreInput, View};
 use crate::snapshot::SNAPSHOTS_MAX;
 use crate::stats::Sampler;
 use crate::store_thread::StoreThread;
@@ -56,6 +53,15 @@ pub enum StartError {
         /// What the system said.
         source: std::io::Error,
     },
+}
+
+impl From<RebuildError> for StartError {
+    fn from(e: RebuildError) -> Self {
+        match e {
+            RebuildError::Storage(e) => Self::Storage(e),
+            RebuildError::Record(what) => Self::Recovery(what),
+        }
+    }
 }
 
 /// A running member.
@@ -94,13 +100,12 @@ impl Member {
     /// The directory is not ours to use, or what is in it cannot be trusted.
     pub fn start(options: MemberOptions) -> Result<Self, StartError> {
         let opened = open(&options)?;
-        let store = rebuild(&opened, options.value_cache_bytes / 4 * 3)?;
-        let mut machine = Machine::new(Shared::machine_options(&options));
-        machine.restore(&store, &opened.restored);
+        let store = rebuild::store(&opened.state, &opened.restored, &options)?;
+        let machine = rebuild::machine(&store, &opened.restored, &options);
         let boot = boot_of(random()?);
         let replica = replica_options(&options, opened.identity.member_id, boot)?;
         let replica = Replica::new(replica, opened.start, machine).map_err(StartError::Recovery)?;
-        let interrupted = interrupted_compaction(&opened.restored);
+        let interrupted = rebuild::interrupted_compaction(&opened.restored);
         let published = Published::default();
         published
             .compaction
@@ -135,7 +140,7 @@ impl Member {
             sampler: Mutex::new(Sampler::default()),
             store_thread: Inbox::default(),
             stopping: AtomicBool::new(false),
-            fatal: watch::channel(None).0,
+            ended: watch::channel(None).0,
             capable: watch::channel(false).0,
             compacted: watch::channel(0).0,
             flushed: watch::channel(opened.restored.applied.0).0,
@@ -181,13 +186,13 @@ impl Member {
         let _closed = capable.wait_for(|c| *c).await;
     }
 
-    /// Ends with a line for the operator when storage has failed; the process must end then.
-    pub async fn failed(&self) -> String {
-        let mut fatal = self.shared.fatal.subscribe();
-        match fatal.wait_for(Option::is_some).await {
-            Ok(reason) => reason.clone().unwrap_or_default(),
-            Err(_) => String::new(),
-        }
+    /// Ends when the member has ended by itself; the process must end then.
+    pub async fn ended(&self) -> Ended {
+        let mut ended = self.shared.ended.subscribe();
+        let told = ended.wait_for(Option::is_some).await;
+        // The sender lives as long as this member.
+        let told = told.ok().and_then(|why| why.clone());
+        told.unwrap_or_else(|| Ended::DiskFailed(String::new()))
     }
 
     /// Stops: nothing more is accepted, what was applied is flushed, the files are closed.
@@ -195,7 +200,7 @@ impl Member {
         self.shared.core.push(CoreInput::Stop);
         join(self.core, "core");
         self.shared.stopping.store(true, Ordering::SeqCst);
-        self.shared.store_thread.push(());
+        self.shared.store_thread.push(StoreInput::Wake);
         self.shared.close_ports();
         for thread in self.rest {
             join(thread, "storage");
@@ -222,6 +227,7 @@ fn replica_options(
         request_timeout_ms: ms(options.request_timeout()),
         digest_interval_ms: 10_000,
         tail_bytes: TAIL_BYTES,
+        lag_bytes: options.unflushed_bytes_max,
         membership: MembershipOptions {
             name: options.name.clone(),
             client_urls: options.client_urls.clone(),
@@ -352,34 +358,4 @@ fn conf_state(
     )?;
     restored.meta.push((META_CONF_STATE.into(), voters.clone()));
     Ok(voters)
-}
-
-/// Builds the index from the records.
-fn rebuild(opened: &Opened, recent_bytes: usize) -> Result<Store, StartError> {
-    let mut restore = Restore::default();
-    let mut broken = None;
-    opened
-        .state
-        .scan_all(|revision, tombstone, kv| match numbers_of(kv) {
-            Some(numbers) => restore.record(revision, tombstone, &numbers, kv.len()),
-            None => broken = Some(revision),
-        })?;
-    if let Some(at) = broken {
-        return Err(StartError::Recovery(format!(
-            "the record at revision {}.{} is not a key-value pair; restore the member from a backup",
-            at.main, at.sub
-        )));
-    }
-    let compact = restored_compact_revision(&opened.restored);
-    let applied = (opened.restored.applied, opened.restored.term);
-    let mut store = restore.finish(opened.state.clone(), recent_bytes, compact, applied);
-    store.set_digest(restored_digest(&opened.restored));
-    Ok(store)
-}
-
-/// A compaction that was decided and not carried out to the end.
-fn interrupted_compaction(restored: &Restored) -> Option<i64> {
-    let scheduled = restored_compact_revision(restored)?;
-    let finished = restored_finished_compaction(restored).unwrap_or(0);
-    (scheduled > finished).then_some(scheduled)
 }

@@ -11,7 +11,7 @@ use kvorum_core::mvcc::{CompactCursor, FlushPlan};
 use kvorum_core::{Index, Revision};
 use kvorum_storage::{DataDir, Recycler, StorageError};
 
-use crate::shared::{CoreInput, LogInput, Shared};
+use crate::shared::{CoreInput, LogInput, Shared, StoreInput};
 
 /// Between two flushes under a light load: each costs a sync that a single client's next write may meet.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(2);
@@ -57,8 +57,11 @@ impl StoreThread {
         let mut woken = Vec::new();
         loop {
             let stopping = self.shared.is_stopping();
-            let flush = !woken.is_empty() || stopping || flushed.elapsed() >= FLUSH_INTERVAL;
-            woken.clear();
+            let woken_up = match self.take(&mut woken) {
+                Ok(woken_up) => woken_up,
+                Err(reason) => return self.shared.fail(reason),
+            };
+            let flush = woken_up || stopping || flushed.elapsed() >= FLUSH_INTERVAL;
             if flush {
                 flushed = Instant::now();
             }
@@ -79,6 +82,26 @@ impl StoreThread {
             };
             self.shared.store_thread.wait(&mut woken, pause);
         }
+    }
+
+    /// Does what was asked; true if a flush was.
+    fn take(&mut self, woken: &mut Vec<StoreInput>) -> Result<bool, String> {
+        let mut wake = false;
+        for input in woken.drain(..) {
+            match input {
+                StoreInput::Wake => wake = true,
+                StoreInput::LogBegins => {
+                    let settled = self.shared.state.settle_base();
+                    settled.map_err(|e| e.to_string())?;
+                }
+                StoreInput::Install(staged) => {
+                    self.compacting = None;
+                    self.decided = None;
+                    self.flushed = crate::install::install(&self.shared, *staged)?;
+                }
+            }
+        }
+        Ok(wake)
     }
 
     fn turn(&mut self, flush: bool) -> Result<(), StorageError> {

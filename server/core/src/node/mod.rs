@@ -168,7 +168,7 @@ impl Node {
             // The only error is that there is a campaign already.
             let _campaigning = self.raw.campaign();
         }
-        if leads || (may_campaign && self.installing.is_none()) {
+        if leads || (may_campaign && !self.is_installing()) {
             self.raw.tick();
         }
         self.draw_election_timeout();
@@ -179,7 +179,7 @@ impl Node {
     /// # Errors
     /// The message is none that a correct peer sends; nothing happened.
     pub fn receive(&mut self, message: RaftMessage) -> Result<(), Refused> {
-        guard::check(&self.raw, self.installing.is_some(), &message)?;
+        guard::check(&self.raw, self.is_installing(), &message)?;
         let message = convert::raft_message(message)?;
         // What raft refuses here it may ignore: a message of an older term, or of a member that is gone.
         let _ignored = self.raw.step(message);
@@ -342,9 +342,27 @@ impl Node {
         self.raw.advance_apply_to(index.0);
     }
 
-    /// Forgets entries up to `index`, but for a tail of about `tail_bytes` that slow peers may still ask for.
-    pub fn trim(&mut self, index: Index, tail_bytes: usize) {
-        self.raw.mut_store().trim(index.0, tail_bytes);
+    /// Forgets entries up to `index`, but for a tail of about `tail_bytes` that slow peers may still ask for. What a
+    /// peer lacks that is being caught up stays too, up to `lag_bytes`: else it would need one snapshot after another.
+    pub fn trim(&mut self, index: Index, tail_bytes: usize, lag_bytes: usize) {
+        let needed = self.needed_from();
+        let log = self.raw.mut_store();
+        log.trim(index.0.min(needed), tail_bytes);
+        log.trim(index.0, lag_bytes);
+    }
+
+    /// The entry up to which every active peer has everything, or will have it with the snapshot under way.
+    fn needed_from(&self) -> u64 {
+        let raft = &self.raw.raft;
+        if raft.state != StateRole::Leader {
+            return u64::MAX;
+        }
+        let has = |(_, p): (&u64, &raft::Progress)| match p.state {
+            raft::ProgressState::Snapshot => Some(p.pending_snapshot),
+            _ if p.recent_active => Some(p.matched),
+            _ => None,
+        };
+        raft.prs().iter().filter_map(has).min().unwrap_or(u64::MAX)
     }
 }
 

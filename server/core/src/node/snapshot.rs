@@ -54,7 +54,8 @@ impl Node {
     /// True while a snapshot takes the place of the state.
     #[must_use]
     pub fn is_installing(&self) -> bool {
-        self.installing.is_some()
+        // One that was just received is not handed out yet.
+        self.installing.is_some() || self.raw.raft.raft_log.unstable_snapshot().is_some()
     }
 
     pub(super) fn take_snapshot(&mut self, number: u64, snapshot: &Snapshot, out: &mut Ready) {

@@ -60,6 +60,8 @@ pub struct ReplicaOptions {
     pub digest_interval_ms: u64,
     /// Entries kept in memory for peers that are a little behind, bytes.
     pub tail_bytes: usize,
+    /// Entries kept in memory for peers that are being caught up, bytes.
+    pub lag_bytes: usize,
     /// Rules and wishes about members.
     pub membership: MembershipOptions,
 }
@@ -257,7 +259,8 @@ impl Replica {
     /// The state store holds everything up to `index`.
     pub fn flushed(&mut self, index: Index) {
         self.node.flushed(index);
-        self.node.trim(index, self.options.tail_bytes);
+        let (tail, lag) = (self.options.tail_bytes, self.options.lag_bytes);
+        self.node.trim(index, tail, lag);
     }
 
     /// The transport could not deliver something.

@@ -73,6 +73,7 @@ fn member(id: u64, ids: &[u64]) -> Member {
         request_timeout_ms: 7000,
         digest_interval_ms: 500,
         tail_bytes: 1 << 20,
+        lag_bytes: 1 << 20,
         membership: MembershipOptions {
             name: format!("m{id}"),
             client_urls: vec![format!("http://h{id}:2379")],

@@ -1,0 +1,36 @@
+//! A snapshot from a peer takes the place of the state of this member, on the thread that flushes.
+
+use std::sync::atomic::Ordering;
+
+use kvorum_core::Index;
+use kvorum_storage::Staged;
+
+use crate::rebuild;
+use crate::shared::{CoreInput, Shared};
+
+/// Replaces the state store and the store in memory, and tells the core thread. Gives the entry it stands at.
+///
+/// # Errors
+/// The disk failed, or what came is none of ours: the member must end.
+pub(crate) fn install(shared: &Shared, staged: Staged) -> Result<Index, String> {
+    let restored = shared.state.install(staged).map_err(|e| e.to_string())?;
+    let store = rebuild::store(&shared.state, &restored, &shared.options);
+    let store = store.map_err(|e| e.to_string())?;
+    let machine = rebuild::machine(&store, &restored, &shared.options);
+    let interrupted = rebuild::interrupted_compaction(&restored).unwrap_or(0);
+    let p = &shared.published;
+    p.installed_ms
+        .store(shared.clock.now_ms().max(1), Ordering::SeqCst);
+    p.compaction.store(interrupted, Ordering::SeqCst);
+    let revision = store.current();
+    *shared.store.write() = store;
+    shared.flushed.send_replace(restored.applied.0);
+    tracing::info!(
+        applied = restored.applied.0,
+        revision,
+        "the snapshot of a peer took the place of the state"
+    );
+    let installed = CoreInput::Installed(Box::new(machine), restored.applied);
+    shared.core.push(installed);
+    Ok(restored.applied)
+}
