@@ -11,7 +11,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use mem::MemDisk;
+pub use mem::{FlippedBit, MemDisk};
 pub use real::RealDisk;
 
 /// How a file is opened.

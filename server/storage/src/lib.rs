@@ -15,7 +15,7 @@ pub mod spool;
 pub mod store;
 
 pub use dir::{DataDir, DirError, Identity};
-pub use disk::{Disk, DiskFile, MemDisk, OpenMode, RealDisk, SyncMethod};
+pub use disk::{Disk, DiskFile, FlippedBit, MemDisk, OpenMode, RealDisk, SyncMethod};
 pub use error::{OpenError, StorageError};
 pub use log::{AppendStats, Log, LogOptions, RecoveredLog, Recycler};
 pub use store::snapshot::{SnapshotHead, SnapshotRefused, SnapshotSink, SnapshotSource, Staged};

@@ -4,6 +4,8 @@
 //! prefix, or any subset of their 512-byte sectors. Of the names it keeps a prefix of the changes since the last
 //! `sync_dir`, as a journaling filesystem does. The same seed on the same history gives the same image.
 
+mod faults;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
@@ -11,6 +13,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Disk, DiskFile, OpenMode, SyncMethod};
+use faults::Faults;
+pub use faults::FlippedBit;
 
 /// What a disk writes whole or not at all.
 const SECTOR: u64 = 512;
@@ -35,6 +39,7 @@ struct State {
     faults: Faults,
     /// Operations that change something, so far.
     ops: u64,
+    reads: u64,
     writes: u64,
     syncs: u64,
     durable_log: bool,
@@ -59,14 +64,6 @@ enum NameChange {
     Unset(String),
     /// Old name, new name: one change, a crash never shows both or none.
     Rename(String, String, usize),
-}
-
-#[derive(Clone, Copy, Default)]
-struct Faults {
-    power_cut_at: Option<u64>,
-    sync_error_at: Option<u64>,
-    full_at_write: Option<u64>,
-    capacity: Option<u64>,
 }
 
 impl Default for MemDisk {
@@ -101,34 +98,6 @@ impl MemDisk {
         self
     }
 
-    /// Everything fails from the `op`-th change from now on (0 is the next); that one may have reached the disk.
-    pub fn cut_power_at(&self, op: u64) {
-        let mut state = self.state();
-        state.faults.power_cut_at = Some(state.ops + op);
-    }
-
-    /// The `n`-th sync from now on (0 is the next) fails with EIO and its writes are lost, though still readable.
-    pub fn fail_sync_at(&self, n: u64) {
-        let mut state = self.state();
-        state.faults.sync_error_at = Some(state.syncs + n);
-    }
-
-    /// The `n`-th write from now on (0 is the next) and all later ones fail with ENOSPC, until `clear_faults`.
-    pub fn fill_at_write(&self, n: u64) {
-        let mut state = self.state();
-        state.faults.full_at_write = Some(state.writes + n);
-    }
-
-    /// Growing beyond this many bytes in all files fails with ENOSPC.
-    pub fn set_capacity(&self, bytes: u64) {
-        self.state().faults.capacity = Some(bytes);
-    }
-
-    /// Ends all faults.
-    pub fn clear_faults(&self) {
-        self.state().faults = Faults::default();
-    }
-
     /// Changes (writes, syncs, names) so far.
     #[must_use]
     pub fn ops(&self) -> u64 {
@@ -139,23 +108,6 @@ impl MemDisk {
     #[must_use]
     pub fn syncs(&self) -> u64 {
         self.state().syncs
-    }
-
-    /// Flips one bit, on the medium and in what reads see.
-    ///
-    /// # Errors
-    /// `NotFound` if there is no such file, `InvalidInput` if it is shorter.
-    pub fn flip_bit(&self, name: &str, offset: u64, bit: u8) -> io::Result<()> {
-        let mut state = self.state();
-        let inode = state.find(name)?;
-        let at = usize::try_from(offset).unwrap_or(usize::MAX);
-        let file = &mut state.files[inode];
-        let byte = file.now.get_mut(at).ok_or(io::ErrorKind::InvalidInput)?;
-        *byte ^= 1 << (bit & 7);
-        if let Some(byte) = file.synced.get_mut(at) {
-            *byte ^= 1 << (bit & 7);
-        }
-        Ok(())
     }
 
     /// Names and contents, to compare two disks.
@@ -435,7 +387,8 @@ impl Disk for MemDisk {
 
 impl DiskFile for MemFile {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        let state = self.disk.state();
+        let mut state = self.disk.state();
+        state.check_read()?;
         let bytes = &state.files[self.inode].now;
         let range = usize_of(offset)..usize_of(offset).saturating_add(buf.len());
         buf.copy_from_slice(bytes.get(range).ok_or(io::ErrorKind::UnexpectedEof)?);
@@ -446,6 +399,7 @@ impl DiskFile for MemFile {
         let mut state = self.disk.state();
         let power = state.powered()?;
         state.writes += 1;
+        state.check_write()?;
         state.check_space(self.inode, offset + data.len() as u64)?;
         let failed_sync = self.durable && state.failing_sync();
         let file = &mut state.files[self.inode];
