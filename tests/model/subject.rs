@@ -230,7 +230,7 @@ impl Subject {
             stamp: None,
         };
         let context = Context {
-            index: self.index,
+            index: self.index.0,
             term: self.term,
             now_ms: self.now_ms,
         };
