@@ -112,6 +112,7 @@ impl Handle {
     ) -> Result<pb::LeaseGrantResponse, Error> {
         self.check_quota(alarm::lease_cost()).await?;
         let chosen = request.id != 0;
+        request.ttl = request.ttl.max(self.shared.options.lease_ttl_min_s());
         loop {
             if !chosen {
                 request.id = random_lease_id()?;

@@ -142,7 +142,8 @@ impl Shared {
     pub(crate) fn machine_options(options: &MemberOptions) -> MachineOptions {
         MachineOptions {
             quota_bytes: options.quota_bytes(),
-            lease_ttl_min_s: options.lease_ttl_min_s(),
+            // Raised before it is proposed: members with other election timeouts must apply the same.
+            lease_ttl_min_s: 1,
         }
     }
 
