@@ -125,6 +125,7 @@ impl DataDir {
             return Err(StorageError::Corrupt {
                 file: path.join(IDENTITY),
                 offset: None,
+                first_missing: None,
                 what: format!("the file is missing, but {STORE} is there"),
                 action: "put the file back from a backup; without it this member does not know who it is",
             }

@@ -21,7 +21,7 @@ pub enum StorageError {
         source: Arc<io::Error>,
     },
     /// The content is damaged.
-    #[error("{}{}: {what}; {action}", file.display(), at(*.offset))]
+    #[error("{}{}: {what}{}; {action}", file.display(), at(*.offset), missing(*.first_missing))]
     Corrupt {
         /// The damaged file.
         file: PathBuf,
@@ -29,6 +29,8 @@ pub enum StorageError {
         offset: Option<u64>,
         /// What is wrong there.
         what: String,
+        /// In the log: the first entry that cannot be read for it. Those before are whole.
+        first_missing: Option<u64>,
         /// What the operator can do.
         action: &'static str,
     },
@@ -65,6 +67,12 @@ fn at(offset: Option<u64>) -> String {
     offset.map(|o| format!(" at byte {o}")).unwrap_or_default()
 }
 
+fn missing(first: Option<u64>) -> String {
+    first
+        .map(|index| format!(", so entries from {index} on cannot be read"))
+        .unwrap_or_default()
+}
+
 impl StorageError {
     pub(crate) fn io(path: impl AsRef<Path>, op: &'static str, source: io::Error) -> Self {
         Self::Io {
@@ -79,6 +87,7 @@ impl StorageError {
             file: file.as_ref().to_path_buf(),
             offset: Some(offset),
             what: what.into(),
+            first_missing: None,
             action: RESTORE,
         }
     }
@@ -88,7 +97,31 @@ impl StorageError {
             file: file.as_ref().to_path_buf(),
             offset: None,
             what: what.into(),
+            first_missing: None,
             action: RESTORE,
+        }
+    }
+
+    /// Says which entry of the log is the first that cannot be read.
+    pub(crate) fn missing_from(mut self, index: u64) -> Self {
+        if let Self::Corrupt { first_missing, .. } = &mut self {
+            first_missing.get_or_insert(index);
+        }
+        self
+    }
+
+    /// True if what the disk gave back is not what was written: a healthy member has it still.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Corrupt { .. })
+    }
+
+    /// In a damaged log: the first entry that cannot be read. Those before are whole.
+    #[must_use]
+    pub fn first_missing_index(&self) -> Option<u64> {
+        match self {
+            Self::Corrupt { first_missing, .. } => *first_missing,
+            _ => None,
         }
     }
 

@@ -218,14 +218,10 @@ impl Log {
         // The process before may have died between a rename and its sync; what follows relies on these names.
         disk.sync_dir()
             .map_err(|e| StorageError::io(disk.path(""), "sync", e))?;
-        let readers: Result<Vec<_>, _> = listing
-            .segments
-            .iter()
-            .map(|id| Reader::open(&*disk, *id))
-            .collect();
         let mut replay = Replay::default();
-        let empty = replay.run(readers?)?;
-        let anew = replay.check_reaches(&*disk, &options)?;
+        let (empty, anew) = replay
+            .open(&*disk, &listing.segments, &options)
+            .map_err(|e| e.missing_from(replay.tail.index + 1))?;
         let ready = empty
             .first()
             .filter(|r| r.len == segment_bytes)

@@ -29,6 +29,7 @@ pub(super) fn refuse(name: &str, what: impl Into<String>) -> StorageError {
     StorageError::Corrupt {
         file: name.into(),
         offset: None,
+        first_missing: None,
         what: what.into(),
         action: ADVICE,
     }
@@ -330,6 +331,7 @@ impl<S: Source> BoltFile<S> {
         StorageError::Corrupt {
             file: (&self.name).into(),
             offset: id.checked_mul(self.meta.page_bytes),
+            first_missing: None,
             what: format!("page {id} {}", what.as_ref()),
             action: ADVICE,
         }

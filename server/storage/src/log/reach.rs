@@ -9,7 +9,7 @@
 use kvorum_core::log::{Append, HardState};
 
 use super::frame::{OVERHEAD, Tail};
-use super::recover::Replay;
+use super::recover::{Reader, Replay};
 use super::{AppendStats, Extra, Log, LogOptions, RecoveredLog, segment};
 use crate::disk::Disk;
 use crate::error::StorageError;
@@ -65,14 +65,45 @@ impl RecoveredLog {
     }
 }
 
+/// Where the log has to begin anew, and with which hard state.
+type Anew = Option<(Place, HardState)>;
+
 impl Replay {
+    /// Reads the segments, oldest first, and checks that they reach as far as they must. Returns the ones that hold
+    /// nothing. After an error, what was read up to then is here.
+    pub(super) fn open(
+        &mut self,
+        disk: &dyn Disk,
+        segments: &[u64],
+        options: &LogOptions,
+    ) -> Result<(Vec<Reader>, Anew), StorageError> {
+        let mut readers = Vec::new();
+        let mut refused = None;
+        for id in segments {
+            match Reader::open(disk, *id) {
+                Ok(reader) => readers.push(reader),
+                Err(error) => {
+                    refused = Some(error);
+                    break;
+                }
+            }
+        }
+        let empty = self.run(readers);
+        // What lies before a file that cannot be read may be damaged too; then that comes first.
+        if let Some(error) = refused {
+            return Err(empty.err().unwrap_or(error));
+        }
+        let empty = empty?;
+        Ok((empty, self.check_reaches(disk, options)?))
+    }
+
     /// Checks what other files and the log's own hard state promise to be here. Tells where the log has to begin anew,
     /// and with which hard state.
     pub(super) fn check_reaches(
         &self,
         disk: &dyn Disk,
         options: &LogOptions,
-    ) -> Result<Option<(Place, HardState)>, StorageError> {
+    ) -> Result<Anew, StorageError> {
         self.check_promise(disk, self.hard_state.commit, "the hard state has committed")?;
         let applied = options.must_reach.unwrap_or(0);
         if let Some(base) = options.base.filter(|base| self.is_void(*base)) {
@@ -94,7 +125,8 @@ impl Replay {
             let what = format!(
                 "the log starts at entry {first}, but the state store has applied only entry {applied}"
             );
-            return Err(StorageError::corrupt(disk.path(""), 0, what));
+            let damage = StorageError::corrupt(disk.path(""), 0, what);
+            return Err(damage.missing_from(applied + 1));
         }
         Ok(None)
     }

@@ -121,6 +121,7 @@ impl StateStore {
         let foreign = || StorageError::Corrupt {
             file: self.path.clone(),
             offset: None,
+            first_missing: None,
             what: "this is a redb file, but not a kvorum state store".into(),
             action: "move it away, or use another --data-dir",
         };

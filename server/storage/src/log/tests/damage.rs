@@ -335,3 +335,32 @@ fn a_value_that_looks_like_a_frame_is_not_taken_for_one() {
     let (_, recovered) = open(&copy).expect("a torn tail, whatever the value says");
     assert_eq!(indices(&recovered), [1]);
 }
+
+#[test]
+fn damage_names_the_first_entry_that_is_lost_with_it() {
+    let disk = long_log();
+    let names = segments(&disk);
+    let lost = |damage: &dyn Fn(&MemDisk, &str)| -> Vec<Option<u64>> {
+        let cases = names[..names.len() - 1].iter().map(|name| {
+            let copy = disk.killed();
+            damage(&copy, name);
+            let error = open(&copy).map(|_| ()).expect_err("damaged");
+            assert!(error.is_damage(), "{error}");
+            error.first_missing_index()
+        });
+        cases.collect()
+    };
+    // A segment takes seven frames of one entry each.
+    let expected = |first: u64| (0..names.len() as u64 - 1).map(move |n| Some(first + 7 * n));
+    let second = lost(&|copy, name| copy.flip_bit(name, 2 * PAGE + 500, 1).expect("flip"));
+    assert_eq!(second, expected(2).collect::<Vec<_>>());
+    let head = lost(&|copy, name| copy.flip_bit(name, 20, 1).expect("flip"));
+    assert_eq!(head, expected(1).collect::<Vec<_>>());
+    let copy = disk.killed();
+    copy.flip_bit(&names[1], PAGE, 1).expect("flip");
+    let text = refused(&copy);
+    assert!(
+        text.contains("so entries from 8 on cannot be read"),
+        "{text}"
+    );
+}
