@@ -42,6 +42,33 @@ pub enum Error {
     /// The lease id is taken.
     #[error("lease already exists")]
     LeaseExists,
+    /// A member with this id exists.
+    #[error("member ID already exists")]
+    MemberExists,
+    /// Another member has this peer URL.
+    #[error("peer URL exists")]
+    PeerUrlExists,
+    /// Peer URLs that are none.
+    #[error("given member URLs are invalid")]
+    MemberBadUrls,
+    /// The cluster has as many learners as it may.
+    #[error("too many learner members in cluster")]
+    TooManyLearners,
+    /// The change would leave too few voters that ever started.
+    #[error("not enough started members")]
+    NotEnoughStarted,
+    /// The change could cost the quorum, with the members that are connected now.
+    #[error("unhealthy cluster")]
+    Unhealthy,
+    /// Only learners are promoted.
+    #[error("can only promote a learner member")]
+    MemberNotLearner,
+    /// The learner lacks too much of the leader's log.
+    #[error("can only promote a learner member which is in sync with leader")]
+    LearnerNotReady,
+    /// A learner does not serve this.
+    #[error("rpc not supported for learner")]
+    NotForLearner,
     /// TTL above 9,000,000,000 s.
     #[error("too large lease TTL")]
     LeaseTtlTooLarge,
@@ -87,7 +114,7 @@ pub enum Error {
 }
 
 /// Every error, by its code between members: the place here. New ones come at the end.
-const CODES: [Error; 27] = [
+const CODES: [Error; 36] = [
     Error::EmptyKey,
     Error::KeyNotFound,
     Error::ValueProvided,
@@ -115,6 +142,15 @@ const CODES: [Error; 27] = [
     Error::MemberNotFound,
     Error::BadLeaderTransferee,
     Error::TransferTimeout,
+    Error::MemberExists,
+    Error::PeerUrlExists,
+    Error::MemberBadUrls,
+    Error::TooManyLearners,
+    Error::NotEnoughStarted,
+    Error::Unhealthy,
+    Error::MemberNotLearner,
+    Error::LearnerNotReady,
+    Error::NotForLearner,
 ];
 
 impl Error {

@@ -10,6 +10,7 @@ pub mod error;
 pub mod lease;
 pub mod log;
 pub mod machine;
+pub mod membership;
 pub mod mvcc;
 pub mod node;
 pub mod replica;

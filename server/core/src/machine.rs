@@ -2,24 +2,21 @@
 //!
 //! Applying cannot fail. A refusal is an answer; only a state store that cannot be read ends the process.
 
-use std::collections::BTreeMap;
-
 use kvorum_proto::etcdserverpb as pb;
 use kvorum_proto::kvorumpb::{self, command::Op};
-use prost::Message;
 
 use crate::alarm::{self, Alarms};
 use crate::backend::{BackendError, SideChange};
 use crate::error::Error;
 use crate::lease::Lessor;
+use crate::membership::Members;
 use crate::mvcc::flush::read_meta_number;
 use crate::mvcc::store::{META_DIGEST, META_FINISHED_COMPACT, META_SCHEDULED_COMPACT};
 use crate::mvcc::{Event, OpCounts, ReadError, Store, Writing};
 use crate::reply::Reply;
 use crate::sessions::Sessions;
-use crate::types::{LeaseId, MemberId, RequestId};
+use crate::types::{LeaseId, RequestId};
 
-const META_MEMBER: &str = "member/";
 const META_CLUSTER_VERSION: &str = "cluster_version";
 
 /// What all members must agree on, beside the log.
@@ -65,7 +62,7 @@ pub struct Machine {
     options: MachineOptions,
     lessor: Lessor,
     alarms: Alarms,
-    members: BTreeMap<MemberId, pb::Member>,
+    members: Members,
     cluster_version: Option<String>,
     sessions: Sessions,
 }
@@ -86,7 +83,7 @@ impl Machine {
             options,
             lessor: Lessor::new(options.lease_ttl_min_s),
             alarms: Alarms::default(),
-            members: BTreeMap::new(),
+            members: Members::default(),
             cluster_version: None,
             sessions: Sessions::default(),
         }
@@ -115,8 +112,9 @@ impl Machine {
     }
 
     /// The members, by id.
-    pub fn members(&self) -> impl Iterator<Item = &pb::Member> {
-        self.members.values()
+    #[must_use]
+    pub fn members(&self) -> &Members {
+        &self.members
     }
 
     /// The decided cluster version.
@@ -244,10 +242,13 @@ impl Machine {
                 Ok(Reply::Alarm(response))
             }
             Op::Publish(r) => {
-                self.publish(store, r);
+                self.members_noted(store, |members, notes| members.publish(r, notes));
                 Ok(Reply::Done)
             }
-            Op::MemberUpdate(r) => self.update_member(store, r).map_err(ReadError::Refused),
+            Op::MemberUpdate(r) => {
+                let list = self.members_noted(store, |members, notes| members.update(r, notes));
+                Ok(Reply::Members(list?))
+            }
             Op::DigestCheck(_) => Ok(Reply::Done),
             Op::ClusterVersion(r) => {
                 store.note(SideChange::MetaPut(
@@ -306,32 +307,6 @@ impl Machine {
         }))
     }
 
-    fn publish(&mut self, store: &mut Store, r: &kvorumpb::PublishMember) {
-        let member = pb::Member {
-            id: r.member_id,
-            name: r.name.clone(),
-            peer_ur_ls: r.peer_urls.clone(),
-            client_ur_ls: r.client_urls.clone(),
-            is_learner: r.is_learner,
-        };
-        store.note(member_row(&member));
-        self.members.insert(MemberId(r.member_id), member);
-    }
-
-    /// Gives a member new addresses.
-    fn update_member(
-        &mut self,
-        store: &mut Store,
-        r: &kvorumpb::MemberUpdate,
-    ) -> Result<Reply, Error> {
-        let member = self.members.get_mut(&MemberId(r.member_id));
-        let member = member.ok_or(Error::MemberNotFound)?;
-        member.peer_ur_ls.clone_from(&r.peer_urls);
-        let row = member.clone();
-        store.note(member_row(&row));
-        Ok(Reply::Members(self.members.values().cloned().collect()))
-    }
-
     /// Applies a change of the voters and learners to the table of members.
     ///
     /// # Errors
@@ -341,33 +316,19 @@ impl Machine {
         store: &mut Store,
         change: &kvorumpb::MemberChange,
     ) -> Result<Reply, Error> {
-        use kvorumpb::member_op::Op as MemberOp;
-        for op in change.ops.iter().filter_map(|o| o.op.as_ref()) {
-            match op {
-                MemberOp::Add(m) | MemberOp::AddLearner(m) => {
-                    let member = pb::Member {
-                        id: m.id,
-                        peer_ur_ls: m.peer_urls.clone(),
-                        is_learner: matches!(op, MemberOp::AddLearner(_)),
-                        ..Default::default()
-                    };
-                    store.note(member_row(&member));
-                    self.members.insert(MemberId(m.id), member);
-                }
-                MemberOp::Promote(id) => {
-                    if let Some(member) = self.members.get_mut(&MemberId(*id)) {
-                        member.is_learner = false;
-                        let row = member.clone();
-                        store.note(member_row(&row));
-                    }
-                }
-                MemberOp::Remove(id) => {
-                    self.members.remove(&MemberId(*id));
-                    store.note(SideChange::MetaDelete(member_key(*id)));
-                }
-            }
-        }
-        Ok(Reply::Members(self.members.values().cloned().collect()))
+        self.members_noted(store, |members, notes| members.change(change, notes))
+            .map(Reply::Members)
+    }
+
+    fn members_noted<R>(
+        &mut self,
+        store: &mut Store,
+        run: impl FnOnce(&mut Members, &mut Vec<SideChange>) -> R,
+    ) -> R {
+        let mut notes = Vec::new();
+        let result = run(&mut self.members, &mut notes);
+        notes.into_iter().for_each(|note| store.note(note));
+        result
     }
 
     /// Takes the small tables back from the state store, and hangs the keys of the store on their leases.
@@ -386,23 +347,11 @@ impl Machine {
         for (key, value) in &restored.meta {
             if key == META_CLUSTER_VERSION {
                 self.cluster_version = String::from_utf8(value.to_vec()).ok();
-            } else if key.starts_with(META_MEMBER) {
-                if let Ok(m) = pb::Member::decode(value.clone()) {
-                    self.members.insert(MemberId(m.id), m);
-                }
-            } else if !self.sessions.restore(key, value) {
+            } else if !self.members.restore(key, value) && !self.sessions.restore(key, value) {
                 self.alarms.restore(key);
             }
         }
     }
-}
-
-fn member_key(id: u64) -> String {
-    format!("{META_MEMBER}{id:016x}")
-}
-
-fn member_row(member: &pb::Member) -> SideChange {
-    SideChange::MetaPut(member_key(member.id), member.encode_to_vec().into())
 }
 
 /// The compact revision that the state store's meta table tells.

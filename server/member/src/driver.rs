@@ -116,7 +116,7 @@ impl Driver {
     /// Publishes members, alarms and cluster version.
     pub(crate) fn publish_view(&self, machine: &Machine) {
         let view = View {
-            members: machine.members().cloned().collect(),
+            members: machine.members().list(),
             alarms: machine.alarms().list(0),
             cluster_version: machine.cluster_version().map(str::to_owned),
         };

@@ -16,6 +16,12 @@ pub struct MemberOptions {
     pub client_urls: Vec<String>,
     /// Keeps the ids of two clusters with equal URLs apart.
     pub cluster_token: String,
+    /// Changes of the members that could cost the quorum are refused.
+    pub strict_reconfig_check: bool,
+    /// Learners that the cluster may have at once.
+    pub learners_max: usize,
+    /// As a learner, this member asks to be promoted as soon as it has caught up.
+    pub auto_promote: bool,
     /// Logical bytes from which puts are refused: 0 for 2 GiB, negative for no quota.
     pub quota_backend_bytes: i64,
     /// Operations allowed in one transaction.
@@ -47,6 +53,9 @@ impl Default for MemberOptions {
             peer_urls: vec!["http://localhost:2380".into()],
             client_urls: vec!["http://localhost:2379".into()],
             cluster_token: "kvorum-cluster".into(),
+            strict_reconfig_check: true,
+            learners_max: 1,
+            auto_promote: false,
             quota_backend_bytes: 0,
             max_txn_ops: 128,
             max_request_bytes: 1_572_864,

@@ -264,7 +264,7 @@ fn tables(
 ) -> Result<SnapshotTables, SnapshotError> {
     let mut machine = Machine::new(Shared::machine_options(&shared.options));
     machine.restore_tables(restored);
-    let members = machine.members().map(|m| EtcdMember {
+    let members = machine.members().iter().map(|m| EtcdMember {
         id: m.id,
         peer_urls: m.peer_ur_ls.clone(),
         is_learner: m.is_learner,

@@ -233,6 +233,9 @@ fn replica_options(
             client_urls: options.client_urls.clone(),
             peer_urls: options.peer_urls.clone(),
             version: CLUSTER_VERSION.into(),
+            strict: options.strict_reconfig_check,
+            learners_max: options.learners_max,
+            auto_promote: options.auto_promote,
         },
     })
 }

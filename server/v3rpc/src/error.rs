@@ -324,6 +324,31 @@ const fn wire(error: Error) -> (Code, &'static str) {
             "kvorum: alarm types are NONE, NOSPACE and CORRUPT, actions GET, ACTIVATE and DEACTIVATE",
         ),
         Error::MemberNotFound => (NotFound, "etcdserver: member not found"),
+        Error::MemberExists => (FailedPrecondition, "etcdserver: member ID already exist"),
+        Error::PeerUrlExists => (FailedPrecondition, "etcdserver: Peer URLs already exists"),
+        Error::MemberBadUrls => (InvalidArgument, "etcdserver: given member URLs are invalid"),
+        Error::TooManyLearners => (
+            FailedPrecondition,
+            "etcdserver: too many learner members in cluster",
+        ),
+        // As with too many requests: the code is lost on etcd's way out.
+        Error::NotEnoughStarted => (
+            Unknown,
+            "etcdserver: re-configuration failed due to not enough started members",
+        ),
+        Error::Unhealthy => (Unavailable, "etcdserver: unhealthy cluster"),
+        Error::MemberNotLearner => (
+            FailedPrecondition,
+            "etcdserver: can only promote a learner member",
+        ),
+        Error::LearnerNotReady => (
+            FailedPrecondition,
+            "etcdserver: can only promote a learner member which is in sync with leader",
+        ),
+        Error::NotForLearner => (
+            FailedPrecondition,
+            "etcdserver: rpc not supported for learner",
+        ),
         Error::BadLeaderTransferee => (FailedPrecondition, "etcdserver: bad leader transferee"),
         Error::TransferTimeout => (
             Unknown,

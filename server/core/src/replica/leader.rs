@@ -71,6 +71,7 @@ impl Replica {
         self.remotes.clear();
         self.remote_answers.clear();
         self.digests.forget_reports();
+        self.forget_changes();
         if self.settled.take().is_some() {
             self.machine.lessor_mut().demote();
             self.leases.demoted();
@@ -89,6 +90,7 @@ impl Replica {
             .lessor_mut()
             .promote(now_ms, self.options.election_timeout_ms);
         self.introduce(now_ms);
+        self.decide_version(now_ms);
         self.outbox.send_again_waiting();
         self.collect_own(now_ms, out);
     }

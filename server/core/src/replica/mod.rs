@@ -21,7 +21,7 @@ mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use kvorum_proto::kvorumpb::{Command, ForwardedAnswer, MemberChange};
+use kvorum_proto::kvorumpb::{Command, ForwardedAnswer};
 
 pub use apply::META_CONF_STATE;
 pub use ask::{Answer, Ask};
@@ -125,7 +125,7 @@ impl Replica {
             outbox: Outbox::new(options.session),
             disk: DiskWatch::default(),
             digests: Digests::default(),
-            membership: Membership::new(options.membership.clone()),
+            membership: Membership::new(options.membership.clone(), options.election_timeout_ms),
             commands: Vec::new(),
             committed: VecDeque::new(),
             applied,
@@ -375,6 +375,7 @@ impl Replica {
     fn send_requests(&mut self, now_ms: u64, out: &mut Output) {
         if self.leadership.is_leader {
             self.collect_own(now_ms, out);
+            self.propose_changes(now_ms, out);
             self.propose(now_ms, out);
         } else if self.leadership.leader != 0 && self.outbox.has_unsent() {
             let to = MemberId(self.leadership.leader);
@@ -383,12 +384,6 @@ impl Replica {
                 out.sends.push(peers::forward(to, forward));
             }
         }
-    }
-
-    /// A change of members that is asked of this leader.
-    fn ask_change(&mut self, change: &MemberChange, now_ms: u64) -> Result<(), Error> {
-        self.check_change(change, now_ms)?;
-        self.node.propose_change(change)
     }
 
     /// Takes a message of a peer.

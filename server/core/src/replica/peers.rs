@@ -9,6 +9,7 @@ use raft::eraftpb::MessageType;
 use super::ask::{Answer, Ask};
 use super::digest::Verdict;
 use super::forward::Pending;
+use super::membership::Asker;
 use super::output::{Divergence, Lane, Output, Send, SnapshotWanted};
 use super::{Remote, Replica};
 use crate::error::Error;
@@ -140,10 +141,7 @@ impl Replica {
                     self.ask_remotely((from, session, sequence), ask, now_ms, out);
                 }
                 Some(forwarded_ask::Ask::Change(change)) => {
-                    if let Err(refused) = self.ask_change(&change, now_ms) {
-                        let answer = forwarded_answer::Answer::Refused(refused.code());
-                        self.post(from, session, sequence, answer);
-                    }
+                    self.ask_change(Asker::Peer(from, session, sequence), change, now_ms);
                 }
                 None => {}
             }
@@ -201,7 +199,7 @@ impl Replica {
         self.post(remote.from, remote.session, remote.sequence, wire);
     }
 
-    fn post(
+    pub(super) fn post(
         &mut self,
         to: MemberId,
         session: u64,
@@ -313,13 +311,7 @@ impl Replica {
                     let stamp = Some(self.outbox.stamp(sequence));
                     self.commands.push(Command { stamp, ..command });
                 }
-                Pending::Change(change) => {
-                    if let Err(refused) = self.ask_change(&change, now_ms) {
-                        let _answered = self.outbox.answered(sequence);
-                        let id = RequestId(change.request_id);
-                        self.answer(id, Answer::Refused(refused), now_ms, out);
-                    }
-                }
+                Pending::Change(change) => self.ask_change(Asker::Own(sequence), change, now_ms),
                 // Asked before this member led.
                 Pending::KeepAlive(id, lease) if self.settled.is_some() => {
                     let _answered = self.outbox.answered(sequence);

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use kvorum_proto::etcdserverpb as pb;
 use kvorum_proto::kvorumpb::{Command, MemberChange, command::Op, peer_message::Body};
 
-use crate::backend::{BackendError, Record, Records};
+use crate::backend::{BackendError, Record, Records, Restored, SideChange};
 use crate::machine::{Machine, MachineOptions};
+use crate::membership::Members;
 use crate::mvcc::Store;
 use crate::node::{NodeOptions, Start, encode_conf_state};
 use crate::replica::{
@@ -59,6 +60,24 @@ pub(super) struct Cluster {
     pub(super) repeat_forwards: bool,
 }
 
+/// The members table of a new cluster.
+fn founders(ids: &[u64]) -> Restored {
+    let members = Members::founders(ids.iter().map(|id| pb::Member {
+        id: *id,
+        name: format!("m{id}"),
+        peer_ur_ls: vec![format!("https://h{id}:2380")],
+        ..Default::default()
+    }));
+    let meta = members.rows().into_iter().filter_map(|row| match row {
+        SideChange::MetaPut(key, value) => Some((key, value)),
+        _ => None,
+    });
+    Restored {
+        meta: meta.collect(),
+        ..Restored::default()
+    }
+}
+
 fn member(id: u64, ids: &[u64]) -> Member {
     let options = ReplicaOptions {
         node: NodeOptions {
@@ -79,6 +98,9 @@ fn member(id: u64, ids: &[u64]) -> Member {
             client_urls: vec![format!("http://h{id}:2379")],
             peer_urls: vec![format!("https://h{id}:2380")],
             version: "3.6.0".into(),
+            strict: true,
+            learners_max: 1,
+            auto_promote: false,
         },
     };
     let start = Start {
@@ -87,10 +109,11 @@ fn member(id: u64, ids: &[u64]) -> Member {
         applied_term: Term(1),
         ..Start::default()
     };
-    let machine = Machine::new(MachineOptions {
+    let mut machine = Machine::new(MachineOptions {
         quota_bytes: i64::MAX,
         lease_ttl_min_s: 1,
     });
+    machine.restore_tables(&founders(ids));
     Member {
         replica: Replica::new(options, start, machine).expect("a valid start"),
         store: Cell(RefCell::new(Store::new(Arc::new(NoRecords), 1 << 30))),
