@@ -30,9 +30,9 @@ use crate::error::StorageError;
 /// The version that this build writes, and the newest it reads.
 pub const FORMAT: u32 = 1;
 
-const LOCK: &str = "lock";
-const LOG: &str = "log";
-const IDENTITY: &str = "member.json";
+pub(crate) const LOCK: &str = "lock";
+pub(crate) const LOG: &str = "log";
+pub(crate) const IDENTITY: &str = "member.json";
 const STORE: &str = "state.redb";
 const PRIVATE: u32 = 0o700;
 

@@ -13,13 +13,15 @@ pub mod error;
 pub mod log;
 pub mod spool;
 pub mod store;
+pub mod verify;
 
 pub use dir::{DataDir, DirError, Identity};
 pub use disk::{Disk, DiskFile, FlippedBit, MemDisk, OpenMode, RealDisk, SyncMethod};
 pub use error::{OpenError, StorageError};
 pub use log::{AppendStats, Log, LogOptions, RecoveredLog, Recycler};
 pub use store::snapshot::{SnapshotHead, SnapshotRefused, SnapshotSink, SnapshotSource, Staged};
-pub use store::{FlushStats, StateStore, StateView, StoreOptions, damage_under_work};
+pub use store::{FlushStats, StateStore, StateView, StoreOptions, contain, damage_under_work};
+pub use verify::{Report, Scrub, ScrubStep, ScrubTotals, verify, verify_disks};
 
 #[cfg(test)]
 mod tests;

@@ -19,6 +19,7 @@ mod reach;
 mod recover;
 mod recycler;
 mod segment;
+mod segment_check;
 
 #[cfg(test)]
 mod tests;
@@ -31,7 +32,9 @@ use std::time::{Duration, Instant};
 use kvorum_core::log::{Append, Entry, HardState};
 
 pub use recover::TornTail;
+pub(crate) use recover::{Listing, Reader, Replay};
 pub use recycler::Recycler;
+pub(crate) use segment_check::SegmentCheck;
 
 use crate::disk::{Disk, DiskFile, SyncMethod};
 use crate::error::{OpenError, StorageError};
@@ -39,7 +42,6 @@ use buffer::AlignedBuffer;
 pub(crate) use frame::{array4, array8};
 
 use frame::{FrameWriter, OVERHEAD, Tail, group_len};
-use recover::{Listing, Reader, Replay};
 use segment::{SegmentId, blocks_up};
 
 /// Unit of every write: what `O_DIRECT` asks for on all common disks.

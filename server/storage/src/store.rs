@@ -9,6 +9,7 @@
 
 mod backend;
 mod codec;
+mod contain;
 mod inside;
 mod marks;
 mod opened;
@@ -21,7 +22,7 @@ mod tests;
 
 use std::fmt::Display;
 use std::ops::Bound;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -42,6 +43,7 @@ use inside::Inside;
 use opened::{Opened, create, sweep};
 use reader::Reader;
 
+pub use contain::contain;
 pub use inside::damage_under_work;
 pub(crate) use opened::is_incoming;
 pub use view::StateView;
@@ -49,7 +51,7 @@ pub use view::StateView;
 /// The version that this build writes, and the newest it reads.
 const FORMAT: u32 = 1;
 
-const FILE: &str = "state.redb";
+pub(crate) const FILE: &str = "state.redb";
 /// The file while it is being made: it gets its name only when it is complete.
 const NEW_FILE: &str = "state.redb.new";
 /// Files that are to take its place, with a number behind; what a crash leaves of them is removed.
@@ -121,6 +123,17 @@ impl StateStore {
         if !looked.map_err(|e| StorageError::io(&path, "look for", e))? {
             create(&*disk, options)?;
         }
+        let store = Self::open_as_it_is(disk, options)?;
+        let restored = store.restore()?;
+        Ok((store, restored))
+    }
+
+    /// Opens an existing store. Nothing beside it is touched.
+    pub(crate) fn open_as_it_is(
+        disk: Arc<dyn Disk>,
+        options: StoreOptions,
+    ) -> Result<Self, StorageError> {
+        let path = disk.path(FILE);
         let opened = Opened::open(&*disk, FILE, options)?;
         let store = Self {
             disk,
@@ -129,8 +142,15 @@ impl StateStore {
             opened: RwLock::new(Arc::new(opened)),
             readers: Arc::default(),
         };
-        let restored = store.restore()?;
-        Ok((store, restored))
+        let txn = store.begin_read()?;
+        store.check_format(&txn)?;
+        drop(txn);
+        Ok(store)
+    }
+
+    /// Where it lies.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Makes durable, in one transaction: the records, the side changes and the applied index. Records must come in

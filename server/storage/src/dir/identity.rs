@@ -37,7 +37,7 @@ struct Version {
 }
 
 impl Identity {
-    pub(super) fn load(disk: &RealDisk, name: &str) -> Result<Option<Self>, StorageError> {
+    pub(crate) fn load(disk: &RealDisk, name: &str) -> Result<Option<Self>, StorageError> {
         let path = disk.path(name);
         let failed = |op, e| StorageError::io(&path, op, e);
         if !disk.exists(name).map_err(|e| failed("look for", e))? {

@@ -57,7 +57,7 @@ impl Log {
 
 impl RecoveredLog {
     /// The log holds nothing but where it begins.
-    pub(super) fn begin_anew(&mut self, base: Place, hard_state: HardState) {
+    pub(crate) fn begin_anew(&mut self, base: Place, hard_state: HardState) {
         self.entries.clear();
         self.base = base;
         self.hard_state = hard_state;
@@ -71,7 +71,7 @@ type Anew = Option<(Place, HardState)>;
 impl Replay {
     /// Reads the segments, oldest first, and checks that they reach as far as they must. Returns the ones that hold
     /// nothing. After an error, what was read up to then is here.
-    pub(super) fn open(
+    pub(crate) fn open(
         &mut self,
         disk: &dyn Disk,
         segments: &[u64],
@@ -99,7 +99,7 @@ impl Replay {
 
     /// Checks what other files and the log's own hard state promise to be here. Tells where the log has to begin anew,
     /// and with which hard state.
-    pub(super) fn check_reaches(
+    pub(crate) fn check_reaches(
         &self,
         disk: &dyn Disk,
         options: &LogOptions,

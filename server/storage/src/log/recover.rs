@@ -24,17 +24,17 @@ const WINDOW: usize = 1 << 20;
 
 /// A segment file that is open for reading.
 #[derive(Debug)]
-pub(super) struct Reader {
-    pub(super) id: SegmentId,
-    pub(super) path: PathBuf,
-    pub(super) len: u64,
+pub(crate) struct Reader {
+    pub(crate) id: SegmentId,
+    pub(crate) path: PathBuf,
+    pub(crate) len: u64,
     file: Arc<dyn DiskFile>,
     window: Vec<u8>,
     window_at: u64,
 }
 
 impl Reader {
-    pub(super) fn open(disk: &dyn Disk, file_id: u64) -> Result<Self, StorageError> {
+    pub(crate) fn open(disk: &dyn Disk, file_id: u64) -> Result<Self, StorageError> {
         let name = name(file_id);
         let path = disk.path(&name);
         let failed = |op, e| StorageError::io(&path, op, e);
@@ -62,7 +62,7 @@ impl Reader {
     }
 
     /// Recovery read these bytes; from now on a power failure must not take them back.
-    pub(super) fn sync(&self) -> Result<(), StorageError> {
+    pub(crate) fn sync(&self) -> Result<(), StorageError> {
         self.file
             .sync()
             .map_err(|e| StorageError::io(&self.path, "sync", e))
@@ -81,7 +81,7 @@ impl Reader {
         Ok(&self.window[at..at + BLOCK])
     }
 
-    fn header(&mut self, offset: u64) -> Result<Option<FrameHeader>, StorageError> {
+    pub(crate) fn header(&mut self, offset: u64) -> Result<Option<FrameHeader>, StorageError> {
         if offset >= self.len {
             return Ok(None);
         }
@@ -89,10 +89,15 @@ impl Reader {
         Ok(FrameHeader::parse(self.block(offset)?, id))
     }
 
-    /// The first block at or after `offset` that is the head of a frame, whether or not its body is whole.
-    fn find_header(&mut self, offset: u64) -> Result<Option<(u64, FrameHeader)>, StorageError> {
+    /// The first block from `offset` on, and before `end`, that is the head of a frame, whether or not its body is
+    /// whole.
+    pub(crate) fn find_header(
+        &mut self,
+        offset: u64,
+        end: u64,
+    ) -> Result<Option<(u64, FrameHeader)>, StorageError> {
         let mut at = offset;
-        while at < self.len {
+        while at < self.len.min(end) {
             if let Some(header) = self.header(at)? {
                 return Ok(Some((at, header)));
             }
@@ -102,7 +107,11 @@ impl Reader {
     }
 
     /// The body, if it is whole.
-    fn body(&mut self, offset: u64, header: &FrameHeader) -> Result<Option<Bytes>, StorageError> {
+    pub(crate) fn body(
+        &mut self,
+        offset: u64,
+        header: &FrameHeader,
+    ) -> Result<Option<Bytes>, StorageError> {
         if header.disk_len() > self.len - offset {
             return Ok(None);
         }
@@ -120,15 +129,15 @@ impl Reader {
 
 /// What the directory holds.
 #[derive(Debug, Default)]
-pub(super) struct Listing {
-    pub(super) segments: Vec<u64>,
-    pub(super) spares: VecDeque<u64>,
-    pub(super) unfinished: Vec<u64>,
-    pub(super) next_id: u64,
+pub(crate) struct Listing {
+    pub(crate) segments: Vec<u64>,
+    pub(crate) spares: VecDeque<u64>,
+    pub(crate) unfinished: Vec<u64>,
+    pub(crate) next_id: u64,
 }
 
 impl Listing {
-    pub(super) fn read(disk: &dyn Disk) -> Result<Self, StorageError> {
+    pub(crate) fn read(disk: &dyn Disk) -> Result<Self, StorageError> {
         let names = disk
             .list()
             .map_err(|e| StorageError::io(disk.path(""), "list", e))?;
@@ -161,25 +170,25 @@ pub struct TornTail {
 
 /// The state that all frames together describe.
 #[derive(Debug, Default)]
-pub(super) struct Replay {
-    pub(super) entries: VecDeque<Entry>,
-    pub(super) hard_state: HardState,
+pub(crate) struct Replay {
+    pub(crate) entries: VecDeque<Entry>,
+    pub(crate) hard_state: HardState,
     /// The entry before `entries[0]`.
-    pub(super) base: Tail,
-    pub(super) tail: Tail,
+    pub(crate) base: Tail,
+    pub(crate) tail: Tail,
     /// Sequence and checksum of the last frame; `None` before the first.
-    pub(super) last_frame: Option<(u64, u32)>,
+    pub(crate) last_frame: Option<(u64, u32)>,
     /// Per segment: file id and the highest index of any entry in it.
-    pub(super) highest: Vec<(u64, u64)>,
+    pub(crate) highest: Vec<(u64, u64)>,
     /// Where the last frame of the segment in use starts, and where the next one goes; equal if it has none.
-    pub(super) last_frame_at: u64,
-    pub(super) end: u64,
-    pub(super) torn: Option<TornTail>,
+    pub(crate) last_frame_at: u64,
+    pub(crate) end: u64,
+    pub(crate) torn: Option<TornTail>,
 }
 
 impl Replay {
     /// Reads every segment, oldest first. Returns the ones behind the last frame, which hold nothing.
-    pub(super) fn run(&mut self, mut segments: Vec<Reader>) -> Result<Vec<Reader>, StorageError> {
+    pub(crate) fn run(&mut self, mut segments: Vec<Reader>) -> Result<Vec<Reader>, StorageError> {
         let mut at = 0;
         while at < segments.len() {
             let (reader, later) = (&mut segments[at], at + 1);
@@ -231,7 +240,7 @@ impl Replay {
         reader: &mut Reader,
         (file, offset): &(PathBuf, u64),
     ) -> Result<(), StorageError> {
-        match reader.find_header(offset + BLOCK as u64)? {
+        match reader.find_header(offset + BLOCK as u64, u64::MAX)? {
             None => Ok(()),
             Some((at, _)) => {
                 let what = format!(
@@ -250,7 +259,7 @@ impl Replay {
         (file, offset): &(PathBuf, u64),
     ) -> Result<Option<usize>, StorageError> {
         for (at, reader) in segments.iter_mut().enumerate().skip(from) {
-            let Some((place, header)) = reader.find_header(BLOCK as u64)? else {
+            let Some((place, header)) = reader.find_header(BLOCK as u64, u64::MAX)? else {
                 continue;
             };
             let follows = self

@@ -4,7 +4,7 @@
 //! panics abort, but whoever tells the operator about it can say which file is damaged instead of calling it a bug.
 
 use std::cell::Cell;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -55,6 +55,12 @@ impl Deref for Guarded {
 
     fn deref(&self) -> &Database {
         self.0.as_ref().expect("taken only when it is dropped")
+    }
+}
+
+impl DerefMut for Guarded {
+    fn deref_mut(&mut self) -> &mut Database {
+        self.0.as_mut().expect("taken only when it is dropped")
     }
 }
 

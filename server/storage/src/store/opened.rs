@@ -7,8 +7,8 @@ use redb::{Builder, Database, Durability, WriteTransaction};
 use super::backend::{DiskBackend, describe, describe_open};
 use super::inside::Guarded;
 use super::{
-    FILE, FORMAT, INCOMING_FILE, LEASES, MARK_FORMAT, MARKS, META, NEW_FILE, RECORDS, StoreOptions,
-    codec,
+    FILE, FORMAT, INCOMING_FILE, LEASES, MARK_FORMAT, MARKS, META, NEW_FILE, RECORDS, StateStore,
+    StoreOptions, codec,
 };
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::error::StorageError;
@@ -61,6 +61,21 @@ impl Opened {
             .map_err(|e| describe_open(&path, e))?;
         let db = Guarded::new(db);
         Ok(Self { db, file })
+    }
+}
+
+impl StateStore {
+    /// Verifies redb's own checksums, page by page from the root: what they cover can be walked without surprises.
+    /// redb may write, so the disk should be one that forgets.
+    pub(crate) fn check_pages(disk: &dyn Disk, options: StoreOptions) -> Result<(), StorageError> {
+        let path = disk.path(FILE);
+        let mut opened = Opened::open(disk, FILE, options)?;
+        let clean = opened.db.check_integrity();
+        if clean.map_err(|e| describe_open(&path, e))? {
+            return Ok(());
+        }
+        let what = "redb's record of free pages does not fit its trees";
+        Err(StorageError::damaged(&path, what))
     }
 }
 

@@ -1,6 +1,8 @@
 //! The store as it was at one moment, for as long as it is looked at. Writers are not held up; the pages that they
 //! replace are kept until the view is dropped.
 
+use std::ops::Bound;
+
 use kvorum_core::backend::Restored;
 use kvorum_core::types::Revision;
 use redb::ReadableTableMetadata as _;
@@ -88,5 +90,51 @@ impl StateView<'_> {
             f(revision, tombstone, kv)?;
         }
         store.check_count("records", seen, &table)
+    }
+}
+
+/// What a look at some records came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
+    /// The last one, if there are more behind it.
+    pub(crate) last: Option<Revision>,
+}
+
+impl StateStore {
+    /// Verifies the checksums of the records behind `after`, about `bytes` bytes of them.
+    pub(crate) fn check_records(
+        &self,
+        after: Option<Revision>,
+        bytes: u64,
+    ) -> Result<Seen, StorageError> {
+        let _inside = Inside::enter();
+        let txn = self.begin_read()?;
+        let table = txn
+            .open_table(RECORDS)
+            .map_err(|e| self.failed("open", e.into()))?;
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let range = table
+            .range::<Revision>((from, Bound::Unbounded))
+            .map_err(|e| self.storage("read", e))?;
+        let (mut seen, mut last) = (Seen::default(), after);
+        for item in range {
+            let (key, value) = item.map_err(|e| self.storage("read", e))?;
+            let revision = key.value();
+            let (_, kv) = self.open_record(revision, value.value())?;
+            if last >= Some(revision) {
+                let what = "records are out of order";
+                return Err(StorageError::damaged(&self.path, what));
+            }
+            last = Some(revision);
+            seen.records += 1;
+            seen.bytes += kv.len() as u64;
+            if seen.bytes >= bytes {
+                seen.last = last;
+                break;
+            }
+        }
+        Ok(seen)
     }
 }
