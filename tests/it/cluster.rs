@@ -1,0 +1,37 @@
+//! Clusters of real processes under load, while members die, links fail and disks break.
+//!
+//! Every test runs a load whose calls are recorded with their times, does its damage, and lets the history be judged:
+//! [`verdict`] reads what every member has, and asks the shared checkers. One cluster runs at a time, since several
+//! would take each other's processor and elections with it.
+//!
+//! | variable | usual | what it chooses |
+//! |---|---|---|
+//! | `KVORUM_TEST_CLUSTER_OF` | `kvorum` | `etcd` runs the same tests on clusters of the reference |
+//! | `KVORUM_TEST_CLUSTER_SEED` | 1 | who is hit, and when |
+//! | `KVORUM_TEST_CLUSTER_KILLS` | 12 | kills of random members |
+
+mod caller;
+mod members;
+mod net;
+mod draw;
+mod kills;
+mod leases;
+mod load;
+mod spread;
+mod verdict;
+mod watchers;
+
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::seed::Seed;
+
+/// Held by the test whose cluster runs.
+async fn one_at_a_time() -> MutexGuard<'static, ()> {
+    static RUNNING: Mutex<()> = Mutex::const_new(());
+    RUNNING.lock().await
+}
+
+/// The choices of a test.
+fn seed() -> Seed {
+    Seed::new(crate::number_from_env("KVORUM_TEST_CLUSTER_SEED", 1))
+}
