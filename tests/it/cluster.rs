@@ -11,12 +11,16 @@
 //! | `KVORUM_TEST_CLUSTER_KILLS` | 12 | kills of random members |
 
 mod caller;
-mod members;
-mod net;
 mod draw;
+mod handover;
 mod kills;
 mod leases;
 mod load;
+mod members;
+mod membership;
+mod net;
+mod partitions;
+mod roles;
 mod spread;
 mod verdict;
 mod watchers;

@@ -485,7 +485,9 @@ impl Server {
     #[must_use]
     pub fn server_pid(&self) -> u32 {
         let wrapped = self.wrapped().into_iter().next();
-        wrapped.and_then(|pid| pid.parse().ok()).unwrap_or(self.pid())
+        wrapped
+            .and_then(|pid| pid.parse().ok())
+            .unwrap_or(self.pid())
     }
 
     /// Sends a signal, named as `kill` names it, to the server itself.

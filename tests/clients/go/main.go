@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -59,8 +60,15 @@ func main() {
 		}
 		return
 	}
+	if len(os.Args) == 3 && os.Args[1] == "steady" {
+		if err := runSteady(os.Args[2]); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		return
+	}
 	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: go-client HOST:PORT")
+		fmt.Fprintln(os.Stderr, "usage: go-client HOST:PORT[,HOST:PORT...]")
 		os.Exit(2)
 	}
 	var checks []check
@@ -109,7 +117,7 @@ func runOne(check check, endpoint string) (err error) {
 
 func connect(ctx context.Context, endpoint string) (*clientv3.Client, error) {
 	return clientv3.New(clientv3.Config{
-		Endpoints:   []string{endpoint},
+		Endpoints:   strings.Split(endpoint, ","),
 		DialTimeout: 10 * time.Second,
 		Logger:      zap.NewNop(),
 		Context:     ctx,

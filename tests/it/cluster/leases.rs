@@ -63,7 +63,9 @@ async fn one(shared: &Shared, id: i64, random: &mut Seed) -> Option<LeaseStory> 
         if shared.stopped() || answered.is_err() {
             break;
         }
-        shared.rest(Duration::from_millis(300 + random.below(400))).await;
+        shared
+            .rest(Duration::from_millis(300 + random.below(400)))
+            .await;
         // Through any member: all of them have to know.
         if let Some(other) = shared.connect(random).await {
             rpc = other;

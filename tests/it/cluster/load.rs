@@ -194,7 +194,9 @@ impl Load {
     /// The longest time without an acknowledged write that began or ended in this span.
     pub(crate) fn longest_gap(&self, from: u64, to: u64) -> Duration {
         let all = self.acknowledged();
-        let gaps = all.windows(2).filter(|pair| pair[1] >= from && pair[0] <= to);
+        let gaps = all
+            .windows(2)
+            .filter(|pair| pair[1] >= from && pair[0] <= to);
         let longest = gaps.map(|pair| pair[1] - pair[0]).max();
         Duration::from_nanos(longest.unwrap_or(u64::MAX))
     }

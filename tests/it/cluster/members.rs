@@ -76,7 +76,12 @@ impl Member {
             None => Command::new(program),
         };
         if side == Side::Kvorum {
-            let none = ["--listen-console-url", "none", "--listen-metrics-urls", "none"];
+            let none = [
+                "--listen-console-url",
+                "none",
+                "--listen-metrics-urls",
+                "none",
+            ];
             command.args(["serve", "--log-format", "json"]).args(none);
             command.args(["--peer-allow-plain", "true"]);
         }
@@ -213,11 +218,13 @@ impl Cluster {
         }
     }
 
-    /// SIGTERM; returns how the process ended, and its log.
-    pub(crate) fn stop(&mut self, place: Place) -> (ExitStatus, String) {
+    /// SIGTERM, and waits until the process has ended as one does that was asked to.
+    pub(crate) fn stop(&mut self, place: Place) {
         let mut server = self.members[place].server.take().expect("it runs");
         let status = server.terminate();
-        (status, server.log())
+        // etcd ends by the signal in the end.
+        let asked = self.side == Side::Etcd && status.code().is_none();
+        assert!(status.success() || asked, "{status}:\n{}", server.log());
     }
 
     /// Waits until a member ends by itself; returns how, and its log.
@@ -238,8 +245,25 @@ impl Cluster {
             .collect()
     }
 
+    /// Waits until a member that was spawned answers questions about itself; one that is no voter serves little else.
+    pub(crate) async fn wait_up(&self, place: Place) {
+        self.until("the member answers", async || self.view(place).await)
+            .await;
+    }
+
     pub(crate) fn urls(&self) -> Vec<String> {
         self.members.iter().map(Member::client_url).collect()
+    }
+
+    pub(crate) fn running_urls(&self) -> Vec<String> {
+        self.running_urls_but(usize::MAX)
+    }
+
+    pub(crate) fn running_urls_but(&self, absent: Place) -> Vec<String> {
+        let places = self.running().into_iter().filter(|place| *place != absent);
+        places
+            .map(|place| self.members[place].client_url())
+            .collect()
     }
 
     /// Connects to one member.
@@ -295,6 +319,22 @@ impl Cluster {
     pub(crate) async fn leader_other_than(&self, old: Place) -> Place {
         let another = async || self.leader_now().await.filter(|place| *place != old);
         self.until("there is another leader", another).await
+    }
+
+    /// Waits until all running members follow one leader.
+    pub(crate) async fn agreed(&self) -> Place {
+        self.until("all members follow one leader", async || {
+            let leader = self.leader_now().await?;
+            let first = self.view(leader).await?;
+            for place in self.running() {
+                let view = self.view(place).await?;
+                if (view.leader, view.term) != (first.id, first.term) {
+                    return None;
+                }
+            }
+            Some(leader)
+        })
+        .await
     }
 
     /// Waits until all running members follow one leader and have applied the same.
@@ -356,7 +396,10 @@ impl Cluster {
         let mut all: Vec<String> = others
             .flat_map(|member| {
                 let name = &member.name;
-                member.peer_ur_ls.iter().map(move |url| format!("{name}={url}"))
+                member
+                    .peer_ur_ls
+                    .iter()
+                    .map(move |url| format!("{name}={url}"))
             })
             .collect();
         all.push(own);
@@ -365,7 +408,11 @@ impl Cluster {
     }
 
     /// A change of the cluster, asked for again while the cluster is not ready for it or changes its leader.
-    pub(crate) async fn admin<Q: Call + Clone + std::fmt::Debug>(&self, through: Place, request: Q) -> Q::Answer {
+    pub(crate) async fn admin<Q: Call + Clone + std::fmt::Debug>(
+        &self,
+        through: Place,
+        request: Q,
+    ) -> Q::Answer {
         let url = self.members[through].client_url();
         let begun = Instant::now();
         loop {

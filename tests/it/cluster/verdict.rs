@@ -10,11 +10,7 @@ use kvorum_tests::harness::{
 };
 use tokio::time::timeout;
 
-use super::{
-    load::History,
-    members::Cluster,
-    net::Place,
-};
+use super::{load::History, members::Cluster, net::Place};
 use crate::{both::range, rpc::Rpc};
 
 /// How long the second opinion on a key may search.
@@ -117,7 +113,11 @@ async fn leases_end(cluster: &Cluster, leader: Place) {
 async fn equal_logs(cluster: &Cluster) -> Result<Log, String> {
     let mut first: Option<(Place, Log)> = None;
     for place in cluster.running() {
-        if cluster.view(place).await.is_some_and(|view| view.is_learner) {
+        if cluster
+            .view(place)
+            .await
+            .is_some_and(|view| view.is_learner)
+        {
             continue;
         }
         let log = read_log(&cluster.rpc(place).await)
