@@ -11,8 +11,11 @@
 //! | `KVORUM_TEST_CLUSTER_KILLS` | 12 | kills of random members |
 
 mod caller;
+mod disks;
 mod draw;
+mod flips;
 mod handover;
+mod honesty;
 mod kills;
 mod leases;
 mod load;
@@ -22,6 +25,7 @@ mod net;
 mod partitions;
 mod roles;
 mod spread;
+mod strace;
 mod verdict;
 mod watchers;
 

@@ -13,7 +13,7 @@ use super::{
     spread::Spread,
     verdict,
 };
-use crate::clients;
+use crate::{both::Side, clients};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_is_asked_to_stop_hands_over_first() {
@@ -102,9 +102,12 @@ async fn a_rolling_restart_fails_no_call_of_the_official_client() {
     }
     let printed = steady.end();
     let last = printed.lines().last().unwrap_or_default();
-    assert!(
-        last.starts_with("ok ") && last.ends_with(" 0 failed"),
-        "{printed}"
-    );
     println!("rolling restart of three members, {rounds} times: {last}");
+    assert!(
+        last.starts_with("ok "),
+        "the client did not end well:\n{printed}"
+    );
+    // etcd loses proposals that were on their way to a leader that stops; its clients wait for them in vain.
+    let none_failed = last.ends_with(" 0 failed");
+    assert!(none_failed || cluster.side == Side::Etcd, "{printed}");
 }

@@ -75,7 +75,10 @@ impl Member {
             }
             None => Command::new(program),
         };
-        if side == Side::Kvorum {
+        if side == Side::Etcd {
+            // The default since 3.5.
+            command.arg("--pre-vote=true");
+        } else {
             let none = [
                 "--listen-console-url",
                 "none",
@@ -130,6 +133,26 @@ impl Cluster {
 
     /// The same with flags for every member.
     pub(crate) fn start_with(name: &str, count: usize, flags: &[&str]) -> Self {
+        let mut cluster = Self::unborn(name, count, flags);
+        let all: Vec<String> = cluster.members.iter().map(named_url).collect();
+        for member in &mut cluster.members {
+            member.initial_cluster = all.join(",");
+        }
+        cluster.begin();
+        cluster
+    }
+
+    /// So many members that know nothing of each other: what no client must ever take for one cluster.
+    pub(crate) fn start_apart(name: &str, count: usize) -> Self {
+        let mut cluster = Self::unborn(name, count, &[]);
+        for member in &mut cluster.members {
+            member.initial_cluster = named_url(member);
+        }
+        cluster.begin();
+        cluster
+    }
+
+    fn unborn(name: &str, count: usize, flags: &[&str]) -> Self {
         let mut cluster = Self {
             side: side(),
             net: Net::new(),
@@ -140,17 +163,16 @@ impl Cluster {
         for _ in 0..count {
             cluster.new_member("new");
         }
-        let all: Vec<String> = cluster.members.iter().map(named_url).collect();
-        for member in &mut cluster.members {
-            member.initial_cluster = all.join(",");
-        }
-        for place in 0..count {
-            cluster.spawn(place);
-        }
-        for place in 0..count {
-            cluster.wait_ready(place);
-        }
         cluster
+    }
+
+    fn begin(&mut self) {
+        for place in 0..self.members.len() {
+            self.spawn(place);
+        }
+        for place in 0..self.members.len() {
+            self.wait_ready(place);
+        }
     }
 
     /// Prepares a member with a name, ports and a folder, and does not start it.
