@@ -11,6 +11,8 @@
 //! | `KVORUM_TEST_CLUSTER_KILLS` | 12 | kills of random members |
 
 mod caller;
+mod catch_up;
+mod churn;
 mod disks;
 mod draw;
 mod flips;
@@ -26,6 +28,7 @@ mod partitions;
 mod roles;
 mod spread;
 mod strace;
+mod suites;
 mod verdict;
 mod watchers;
 

@@ -1,11 +1,5 @@
 //! Disks that fail and disks that hang, under one member of a cluster that has to go on.
 
-use std::{
-    io::{Read as _, Write as _},
-    net::TcpStream,
-    time::Duration,
-};
-
 use super::{
     load::{Load, Size},
     members::Cluster,
@@ -122,7 +116,7 @@ async fn a_leader_whose_disk_hangs_is_replaced_and_comes_back_by_itself() {
         if cluster.side == Side::Kvorum {
             cluster
                 .until("the thawed member is ready", async || {
-                    let page = page(&cluster, leader, "/readyz")?;
+                    let page = cluster.page(leader, "/readyz")?;
                     page.starts_with("HTTP/1.1 200").then_some(())
                 })
                 .await;
@@ -139,7 +133,7 @@ async fn names_the_disk(cluster: &Cluster, place: Place) {
         .until(
             "/readyz of the frozen member fails for its disk",
             async || {
-                let page = page(cluster, place, "/readyz")?;
+                let page = cluster.page(place, "/readyz")?;
                 (!page.starts_with("HTTP/1.1 200") && page.contains("disk")).then_some(page)
             },
         )
@@ -148,15 +142,4 @@ async fn names_the_disk(cluster: &Cluster, place: Place) {
         "a frozen disk in /readyz: {}",
         said.lines().last().unwrap_or_default()
     );
-}
-
-/// A page as the member serves it now, head and all; nothing if it does not within two seconds.
-fn page(cluster: &Cluster, place: Place, path: &str) -> Option<String> {
-    let mut stream = TcpStream::connect(cluster.server(place).address()).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    Some(answer)
 }

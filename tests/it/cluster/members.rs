@@ -1,6 +1,8 @@
 //! Clusters of real processes: started, killed, stopped and started again, with their peers' traffic through [`Net`].
 
 use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
     path::PathBuf,
     process::{Command, ExitStatus},
     time::{Duration, Instant},
@@ -194,11 +196,6 @@ impl Cluster {
         place
     }
 
-    /// A folder for what else the test keeps.
-    pub(crate) fn folder(&self) -> &std::path::Path {
-        self.dir.path()
-    }
-
     /// Starts the process of a member and does not wait.
     pub(crate) fn spawn(&mut self, place: Place) {
         let member = &mut self.members[place];
@@ -298,6 +295,18 @@ impl Cluster {
     /// Asks one member, on a connection of its own, and waits only so long.
     pub(crate) async fn ask<Q: Call>(&self, place: Place, request: Q) -> Result<Q::Answer, Status> {
         ask(&self.members[place].client_url(), request, ANSWER_MAX).await
+    }
+
+    /// A page as the member serves it now, head and all; nothing if it does not within two seconds.
+    pub(crate) fn page(&self, place: Place, path: &str) -> Option<String> {
+        let mut stream = TcpStream::connect(self.server(place).address()).ok()?;
+        stream.set_read_timeout(Some(ANSWER_MAX)).ok()?;
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        Some(answer)
     }
 
     /// What the member says about itself, if it answers.
