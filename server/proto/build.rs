@@ -5,7 +5,7 @@ use std::{env, fmt::Write as _, fs, path::PathBuf};
 use protox::prost::Message as _;
 use protox::prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor};
 
-const FILES: [&str; 9] = [
+const FILES: &[&str] = &[
     "rpc.proto",
     "kv.proto",
     "auth.proto",
@@ -15,6 +15,7 @@ const FILES: [&str; 9] = [
     "health.proto",
     "kvorum.proto",
     "peer.proto",
+    "transport.proto",
 ];
 
 /// Packages whose messages clients may write as JSON.

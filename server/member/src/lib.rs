@@ -27,6 +27,7 @@ pub mod listing;
 mod log_thread;
 mod meters;
 mod options;
+pub mod peer;
 mod port;
 mod proposals;
 mod range_pieces;
