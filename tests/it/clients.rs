@@ -6,7 +6,6 @@
 use std::{
     path::{Path, PathBuf},
     process::{Command, Output},
-    sync::Mutex,
 };
 
 use kvorum_tests::{
@@ -16,19 +15,8 @@ use kvorum_tests::{
 
 #[test]
 fn go() {
-    match go_client() {
-        Ok(program) => on_both("go-client", || Command::new(&program)),
-        Err(why) => skip("Go client", &why),
-    }
-}
-
-/// Builds the script for the official Go client, or says why it cannot be built here.
-pub(crate) fn go_client() -> Result<PathBuf, String> {
-    // Two tests must not write one file at a time.
-    static BUILDING: Mutex<()> = Mutex::new(());
-    let _building = BUILDING.lock();
     let Some(go) = find_program("go") else {
-        return Err("no Go toolchain".to_owned());
+        return skip("Go client", "no Go toolchain");
     };
     let program = build_dir().join("reference").join("go-client");
     let built = output(
@@ -40,10 +28,13 @@ pub(crate) fn go_client() -> Result<PathBuf, String> {
     );
     let version = built.1.contains("requires go >=") || built.1.contains("invalid go version");
     if !built.0 && version {
-        return Err("the Go toolchain is older than the client needs".to_owned());
+        return skip(
+            "Go client",
+            "the Go toolchain is older than the client needs",
+        );
     }
     assert!(built.0, "go build: {}", built.1);
-    Ok(program)
+    on_both("go-client", || Command::new(&program));
 }
 
 /// What the README tells people to do is what the Go client does.
@@ -65,22 +56,8 @@ fn the_readme_shows_the_fencing_that_is_tested() {
 
 #[test]
 fn python() {
-    match python_client() {
-        Ok((python, script)) => on_both("python-client", || {
-            let mut command = Command::new(&python);
-            command.arg(&script);
-            command
-        }),
-        Err(why) => skip("Python client", &why),
-    }
-}
-
-/// The Python that has the client installed, and the script; or why there is none.
-pub(crate) fn python_client() -> Result<(PathBuf, PathBuf), String> {
-    static INSTALLING: Mutex<()> = Mutex::new(());
-    let _installing = INSTALLING.lock();
     let Some(python) = find_program("python3") else {
-        return Err("no python3".to_owned());
+        return skip("Python client", "no python3");
     };
     let venv = build_dir().join("reference").join("python");
     let inside = venv.join("bin").join("python");
@@ -92,7 +69,10 @@ pub(crate) fn python_client() -> Result<(PathBuf, PathBuf), String> {
                 .arg(&venv),
         );
         if !made.0 {
-            return Err(format!("python3 -m venv: {}", last_line(&made.1)));
+            return skip(
+                "Python client",
+                &format!("python3 -m venv: {}", last_line(&made.1)),
+            );
         }
         let requirements = clients("python").join("requirements.txt");
         let pip = output(
@@ -101,24 +81,24 @@ pub(crate) fn python_client() -> Result<(PathBuf, PathBuf), String> {
                 .arg(requirements),
         );
         if !pip.0 {
-            return Err(format!("pip: {}", last_line(&pip.1)));
+            return skip("Python client", &format!("pip: {}", last_line(&pip.1)));
         }
         std::fs::write(installed, "").expect("the build folder is writable");
     }
-    Ok((inside, clients("python").join("client.py")))
+    let script = clients("python").join("client.py");
+    on_both("python-client", || {
+        let mut command = Command::new(&inside);
+        command.arg(&script);
+        command
+    });
 }
 
 #[test]
 fn rust() {
-    on_both("rust-client", rust_client());
-}
-
-/// Builds the script for the Rust client and returns what runs it.
-pub(crate) fn rust_client() -> impl Fn() -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let target = build_dir().join("reference").join("rust");
     // The client's build insists on a protoc; ours is written in Rust.
-    let cargo = move |verb: &str| {
+    let cargo = |verb: &str| {
         let mut command = Command::new(&cargo);
         command
             .current_dir(clients("rust"))
@@ -129,11 +109,11 @@ pub(crate) fn rust_client() -> impl Fn() -> Command {
     };
     let built = output(&mut cargo("build"));
     assert!(built.0, "cargo build of the Rust client: {}", built.1);
-    move || {
+    on_both("rust-client", || {
         let mut command = cargo("run");
         command.arg("--");
         command
-    }
+    });
 }
 
 fn clients(language: &str) -> PathBuf {
@@ -142,7 +122,7 @@ fn clients(language: &str) -> PathBuf {
         .join(language)
 }
 
-pub(crate) fn skip(what: &str, why: &str) {
+fn skip(what: &str, why: &str) {
     println!("SKIP {what}: {why}");
 }
 
@@ -161,7 +141,7 @@ fn on_both(name: &str, client: impl Fn() -> Command) {
     }
 }
 
-pub(crate) fn passes(name: &str, server: &str, client: &mut Command) {
+fn passes(name: &str, server: &str, client: &mut Command) {
     let (success, printed) = output(client);
     assert!(success, "{name} on {server}:\n{printed}");
     let passed = printed

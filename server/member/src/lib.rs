@@ -11,7 +11,6 @@
 mod apply_meter;
 mod budget;
 mod clock;
-mod cluster;
 mod core_thread;
 mod driver;
 mod ended;
@@ -34,7 +33,6 @@ mod proposals;
 mod range_pieces;
 mod reads;
 mod rebuild;
-mod replace;
 mod shared;
 mod snapshot;
 mod start;

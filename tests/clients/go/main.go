@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
-	"strings"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -61,15 +59,8 @@ func main() {
 		}
 		return
 	}
-	if len(os.Args) == 3 && os.Args[1] == "steady" {
-		if err := runSteady(os.Args[2]); err != nil {
-			fmt.Println(err)
-			os.Exit(1)
-		}
-		return
-	}
-	if len(os.Args) < 2 {
-		fmt.Fprintln(os.Stderr, "usage: go-client HOST:PORT[,HOST:PORT...] [GROUP-TO-LEAVE-OUT...]")
+	if len(os.Args) != 2 {
+		fmt.Fprintln(os.Stderr, "usage: go-client HOST:PORT")
 		os.Exit(2)
 	}
 	var checks []check
@@ -83,10 +74,6 @@ func main() {
 	checks = append(checks, maintenanceChecks...)
 	failed := 0
 	for _, check := range checks {
-		group, _, _ := strings.Cut(check.name, ":")
-		if slices.Contains(os.Args[2:], group) {
-			continue
-		}
 		if err := runOne(check, os.Args[1]); err != nil {
 			fmt.Printf("FAIL %s: %v\n", check.name, err)
 			failed++
@@ -122,7 +109,7 @@ func runOne(check check, endpoint string) (err error) {
 
 func connect(ctx context.Context, endpoint string) (*clientv3.Client, error) {
 	return clientv3.New(clientv3.Config{
-		Endpoints:   strings.Split(endpoint, ","),
+		Endpoints:   []string{endpoint},
 		DialTimeout: 10 * time.Second,
 		Logger:      zap.NewNop(),
 		Context:     ctx,
