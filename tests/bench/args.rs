@@ -9,7 +9,7 @@ use crate::{
     measure::Spans,
     unary::Plan,
     usage::Pid,
-    workload::{self, Row, Workload},
+    workload::{self, Row, Through, Workload},
 };
 
 /// Puts load on an etcd v3 server, or on etcd and kvorum side by side, and prints what it cost.
@@ -55,6 +55,17 @@ pub(crate) struct Args {
     /// Rows to run: put, get, sget, range100, range1000 (any number), txn, mix, watch, lease
     #[arg(long, value_delimiter = ',')]
     pub(crate) only: Vec<Workload>,
+    /// Members of each cluster; with several, rows go to the leader, unless --via says otherwise
+    #[arg(long, default_value_t = 1, conflicts_with_all = ["endpoint", "footprint"])]
+    pub(crate) members: usize,
+    /// With several members: whom clients talk to, leader or all; each row runs once for each that is named
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "WHOM",
+        default_value = "leader"
+    )]
+    pub(crate) via: Vec<String>,
     /// Concurrent calls per row; for watch the number of watchers [default: 1,16,256,1000]
     #[arg(long, value_delimiter = ',')]
     pub(crate) clients: Vec<u32>,
@@ -141,6 +152,15 @@ impl Args {
             .as_deref()
             .is_none_or(|name| ["etcd", "kvorum"].contains(&name));
         ensure!(known, "--alone: etcd or kvorum");
+        ensure!(
+            [1, 3, 5, 7].contains(&self.members),
+            "--members: 1, 3, 5 or 7"
+        );
+        let known = self
+            .via
+            .iter()
+            .all(|whom| ["leader", "all"].contains(&&**whom));
+        ensure!(known && !self.via.is_empty(), "--via: leader, all, or both");
         Ok(())
     }
 
@@ -165,7 +185,11 @@ impl Args {
             &self.only
         };
         let mut rows = Vec::new();
-        for workload in workloads {
+        let through = self.through();
+        for (workload, through) in workloads
+            .iter()
+            .flat_map(|workload| through.iter().map(move |through| (workload, *through)))
+        {
             let clients = match &self.clients[..] {
                 // A row that was asked for by name gets every client count.
                 [] if self.only.is_empty() => workload.standard_clients(),
@@ -174,15 +198,38 @@ impl Args {
             };
             rows.extend(clients.iter().map(|clients| {
                 Row {
+                    through,
                     workload: *workload,
                     clients: *clients,
                     connections: self
                         .connections
-                        .unwrap_or_else(|| workload::connections(*clients)),
+                        .unwrap_or_else(|| self.connections_of(through, *clients)),
                 }
             }));
         }
         rows
+    }
+
+    fn through(&self) -> Vec<Through> {
+        if self.members == 1 {
+            return vec![Through::Alone];
+        }
+        let whom = self.via.iter().map(|whom| match whom.as_str() {
+            "all" => Through::All,
+            _ => Through::Leader,
+        });
+        whom.collect()
+    }
+
+    /// Who talks to all members has a connection to each, if there are clients enough.
+    fn connections_of(&self, through: Through, clients: u32) -> u32 {
+        let usual = workload::connections(clients);
+        match through {
+            Through::Alone | Through::Leader => usual,
+            Through::All => usual
+                .max(u32::try_from(self.members).unwrap_or(1))
+                .min(clients),
+        }
     }
 
     pub(crate) fn spans(&self) -> Spans {
@@ -230,6 +277,21 @@ mod tests {
         let by_name = rows(&["--only", "range1000"]);
         assert_eq!(by_name.len(), 4, "asked for by name: every client count");
         assert_eq!(rows(&[]).len(), 32);
+        let three = [
+            "--members",
+            "3",
+            "--via",
+            "leader,all",
+            "--only",
+            "get",
+            "--clients",
+            "16",
+        ];
+        let shape: Vec<_> = rows(&three)
+            .iter()
+            .map(|row| (row.through, row.connections))
+            .collect();
+        assert_eq!(shape, [(Through::Leader, 1), (Through::All, 3)]);
         assert_eq!(
             rows(&["--connections", "1", "--clients", "256"])[0].connections,
             1
@@ -244,6 +306,8 @@ mod tests {
             (["--value-bytes", "20000"], "--value-bytes"),
             (["--connections", "2"], "--connections"),
             (["--keys", "100"], "range100"),
+            (["--members", "2"], "--members"),
+            (["--via", "anyone"], "--via"),
         ] {
             let args =
                 Args::try_parse_from([&["kvorum-bench"][..], &line].concat()).expect("parses");

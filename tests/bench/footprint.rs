@@ -41,7 +41,7 @@ pub(crate) fn run(args: &Args, programs: &[Installed]) -> Result<Table> {
     for round in 1..=args.rounds {
         for (installed, figures) in programs.iter().zip(&mut figures) {
             let folder = work_dir.path.join(format!("{round}-{}", installed.brand));
-            let found = one(args, Server::start(installed.clone(), &folder)?)?;
+            let found = one(args, Server::start(installed.clone(), &folder, 1)?)?;
             let brand = installed.brand;
             for (name, value) in NAMES.iter().zip(found) {
                 eprintln!(
@@ -58,13 +58,13 @@ pub(crate) fn run(args: &Args, programs: &[Installed]) -> Result<Table> {
 }
 
 fn one(args: &Args, mut server: Server) -> Result<Figures> {
-    let address = server.target().address;
+    let address = server.address();
     let rate = measure::fill(address, args.plan(Workload::Put))?;
     rest(&server)?;
-    let loaded = Memory::of(server.pid())?;
+    let loaded = Memory::of(server.first_pid())?;
     let disk = disk_mib(&server.data_dir())?;
     let recovery = server.kill_and_restart()?;
-    let first = Memory::of(server.pid())?;
+    let first = Memory::of(server.first_pid())?;
     let keys = measure::count(address)?;
     ensure!(
         keys == args.key_count(),
@@ -72,7 +72,7 @@ fn one(args: &Args, mut server: Server) -> Result<Figures> {
         args.key_count()
     );
     rest(&server)?;
-    let rested = Memory::of(server.pid())?;
+    let rested = Memory::of(server.first_pid())?;
     Ok([
         rate,
         loaded.resident_mib,
@@ -86,7 +86,7 @@ fn one(args: &Args, mut server: Server) -> Result<Figures> {
 }
 
 fn rest(server: &Server) -> Result<()> {
-    if !wait_until_idle(&[server.pid()], REST_MAX)? {
+    if !wait_until_idle(&[server.first_pid()], REST_MAX)? {
         eprintln!(
             "{} is still busy after {} s",
             server.installed.brand,

@@ -40,8 +40,8 @@ fn main() -> Result<()> {
     let args = Args::read()?;
     if let Some(address) = args.endpoint {
         let target = Target {
-            address,
-            pid: args.server_pid(),
+            addresses: vec![address],
+            pids: args.server_pid().into_iter().collect(),
         };
         let series = side_by_side::run_endpoint(&args, target)?;
         return finish(&args, vec![format!("the server at {address}")], &series);
@@ -95,6 +95,7 @@ fn write(path: &Path, text: &str) -> Result<()> {
 fn about(args: &Args, servers: Vec<String>) -> About {
     About {
         servers,
+        members: args.members,
         command: command_line(),
         machine: machine(),
         rounds: args.rounds,

@@ -26,11 +26,13 @@ pub(crate) struct Spans {
     pub(crate) measured: Duration,
 }
 
-/// The server under load. Without a pid its costs stay unknown.
-#[derive(Clone, Copy, Debug)]
+/// The server under load, or all members of one. Without pids its costs stay unknown.
+#[derive(Clone, Debug)]
 pub(crate) struct Target {
-    pub(crate) address: SocketAddr,
-    pub(crate) pid: Option<Pid>,
+    /// Whom the clients dial, in turn.
+    pub(crate) addresses: Vec<SocketAddr>,
+    /// Everyone whose costs count.
+    pub(crate) pids: Vec<Pid>,
 }
 
 /// What a cell shows.
@@ -87,8 +89,8 @@ struct Moment {
 }
 
 impl Moment {
-    fn take(pool: &Pool, target: Target) -> Result<Self> {
-        let server = target.pid.map(Usage::of).transpose()?;
+    fn take(pool: &Pool, target: &Target) -> Result<Self> {
+        let server = Usage::of_all(&target.pids)?;
         Ok(Self {
             at: pool.now(),
             server,
@@ -99,7 +101,7 @@ impl Moment {
 
 /// Runs one cell.
 pub(crate) fn measure(
-    target: Target,
+    target: &Target,
     row: Row,
     plan: Plan,
     putters: u32,
@@ -112,13 +114,13 @@ pub(crate) fn measure(
             let putters = spread(putters, connections);
             let load = Watch::new(plan, &slots, &putters)?;
             // The load itself starts the putters when the watches stand.
-            let pool = Pool::connect(target.address, &[&slots[..], &putters].concat())?;
+            let pool = Pool::connect(&target.addresses, &[&slots[..], &putters].concat())?;
             run(pool, load, &slots, target, spans)
         }
         Workload::Lease => {
             let load = Leases::new(plan.check, &slots)?;
             run(
-                Pool::connect(target.address, &slots)?,
+                Pool::connect(&target.addresses, &slots)?,
                 load,
                 &slots,
                 target,
@@ -128,7 +130,7 @@ pub(crate) fn measure(
         _ => {
             let load = Unary::new(plan, &slots)?;
             run(
-                Pool::connect(target.address, &slots)?,
+                Pool::connect(&target.addresses, &slots)?,
                 load,
                 &slots,
                 target,
@@ -151,7 +153,7 @@ fn run(
     mut pool: Pool,
     mut load: impl Counted,
     slots: &[u32],
-    target: Target,
+    target: &Target,
     spans: Spans,
 ) -> Result<Cell> {
     begin_all(&mut pool, &mut load, slots)?;
@@ -161,7 +163,7 @@ fn run(
     turn_until(&mut pool, &mut load, spans.measured)?;
     let after = Moment::take(&pool, target)?;
     load.tally().phase = Phase::Drain;
-    let memory = target.pid.map(Memory::of).transpose()?;
+    let memory = Memory::of_all(&target.pids)?;
     while load.tally().in_flight > 0 {
         let deadline = pool.now().plus(Duration::from_secs(1));
         pool.turn(&mut load, deadline)?;
@@ -209,7 +211,7 @@ pub(crate) fn fill(address: SocketAddr, plan: Plan) -> Result<f64> {
     };
     let slots = spread(256, 16);
     let mut load = Unary::new(plan, &slots)?;
-    let mut pool = Pool::connect(address, &slots)?;
+    let mut pool = Pool::connect(&[address], &slots)?;
     load.tally.phase = Phase::Measure;
     let before = pool.now();
     begin_all(&mut pool, &mut load, &slots)?;
@@ -246,9 +248,19 @@ pub(crate) fn read_one(address: SocketAddr) -> Result<()> {
     call(address, "/etcdserverpb.KV/Range", get.message()).map(|_| ())
 }
 
+/// Whether this member leads its cluster.
+pub(crate) fn is_leader(address: SocketAddr) -> Result<bool> {
+    use kvorum_proto::etcdserverpb as pb;
+    let ask = template::framed(&pb::StatusRequest {});
+    let reply = call(address, "/etcdserverpb.Maintenance/Status", &ask)?;
+    let status: pb::StatusResponse = prost::Message::decode(&reply[..])?;
+    let own = status.header.unwrap_or_default().member_id;
+    Ok(own != 0 && status.leader == own)
+}
+
 /// One unary call on its own connection.
 fn call(address: SocketAddr, path: &str, message: &[u8]) -> Result<Vec<u8>> {
-    let mut pool = Pool::connect(address, &[1])?;
+    let mut pool = Pool::connect(&[address], &[1])?;
     let mut once = Once {
         path: Path::new(path),
         message,

@@ -6,7 +6,7 @@ use crate::{
     floors,
     side_by_side::Series,
     summary::{Better, LOST, Ratio, Summary},
-    workload::Row,
+    workload::{Row, Through},
 };
 
 /// A client that uses this much of its core may be what limits the rate.
@@ -19,6 +19,8 @@ pub(crate) struct About {
     pub(crate) servers: Vec<String>,
     pub(crate) command: String,
     pub(crate) machine: String,
+    /// Of each cluster.
+    pub(crate) members: usize,
     pub(crate) rounds: u32,
     /// Measured in each round; `None` when no rate was.
     pub(crate) seconds: Option<f64>,
@@ -128,7 +130,15 @@ pub(crate) fn table(series: &[Series]) -> Table {
 }
 
 fn name(row: Row) -> String {
-    format!("{} {} x {}", row.workload, row.clients, row.connections)
+    let whom = match row.through {
+        Through::Alone => "",
+        Through::Leader => ", leader",
+        Through::All => ", all members",
+    };
+    format!(
+        "{} {} x {}{whom}",
+        row.workload, row.clients, row.connections
+    )
 }
 
 fn compared(row: Row, etcd: &Summary, kvorum: &Summary) -> Vec<String> {
@@ -232,8 +242,12 @@ pub(crate) fn preamble(about: &About) -> Vec<String> {
         format!("Command: `{}`", about.command),
         format!("Machine: {}", about.machine),
         format!(
-            "Servers: {}; both durable, same disk, one under load at a time",
-            about.servers.join(", ")
+            "Servers: {}; {}all durable, same disk, one under load at a time",
+            about.servers.join(", "),
+            match about.members {
+                1 => String::new(),
+                members => format!("clusters of {members} members on loopback, plain TCP; "),
+            }
         ),
         format!(
             "{} keys of 36 B loaded, values of {} B",
@@ -273,7 +287,7 @@ pub(crate) fn preamble(about: &About) -> Vec<String> {
 /// Every cell, for a spreadsheet.
 pub(crate) fn csv(series: &[Series], servers: &[String]) -> String {
     let mut out = String::from(
-        "workload,clients,connections,server,round,per_second,p50_us,p99_us,p999_us,cpu_us,\
+        "workload,through,clients,connections,server,round,per_second,p50_us,p99_us,p999_us,cpu_us,\
          written_bytes,resident_mib,client_cpu_us,client_cores,errors\n",
     );
     for series in series {
@@ -283,8 +297,9 @@ pub(crate) fn csv(series: &[Series], servers: &[String]) -> String {
                 let cost = cell.server.unwrap_or_default();
                 let _ = writeln!(
                     out,
-                    "{},{},{},{server},{round},{:.1},{:.1},{:.1},{:.1},{:.3},{:.1},{:.1},{:.3},{:.3},{}",
+                    "{},{:?},{},{},{server},{round},{:.1},{:.1},{:.1},{:.1},{:.3},{:.1},{:.1},{:.3},{:.3},{}",
                     row.workload,
+                    row.through,
                     row.clients,
                     row.connections,
                     cell.per_second,

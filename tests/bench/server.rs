@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::{
     measure::{self, Target},
     usage::{Pid, Usage},
+    workload::Through,
 };
 
 /// Neither side shall run into its quota.
@@ -80,30 +81,36 @@ impl Installed {
         })
     }
 
-    fn arguments(&self, data_dir: &Path, client_port: u16, peer_port: u16) -> Vec<String> {
-        let client = format!("http://127.0.0.1:{client_port}");
-        let peer = format!("http://127.0.0.1:{peer_port}");
-        let data_dir = data_dir.display().to_string();
-        let cluster = format!("bench={peer}");
+    fn arguments(&self, seat: &Seat) -> Vec<String> {
+        let client = format!("http://{}", seat.client);
+        let listen = format!("http://{}", seat.peer);
+        let data_dir = seat.data_dir().display().to_string();
         let mut pairs = vec![
             ("--data-dir", data_dir.as_str()),
-            ("--name", "bench"),
+            ("--name", &seat.name),
             ("--listen-client-urls", &client),
             ("--advertise-client-urls", &client),
             ("--quota-backend-bytes", QUOTA_BYTES),
         ];
+        let peers = [
+            ("--listen-peer-urls", listen.as_str()),
+            ("--initial-advertise-peer-urls", &listen),
+            ("--initial-cluster", &seat.cluster),
+        ];
         match self.brand {
-            Brand::Etcd => pairs.extend([
-                ("--listen-peer-urls", peer.as_str()),
-                ("--initial-advertise-peer-urls", &peer),
-                ("--initial-cluster", &cluster),
-                ("--log-level", "warn"),
-            ]),
+            Brand::Etcd => {
+                pairs.extend(peers);
+                pairs.push(("--log-level", "warn"));
+            }
             Brand::Kvorum => {
                 pairs.extend([
                     ("--listen-console-url", "none"),
                     ("--listen-metrics-urls", "none"),
                 ]);
+                if seat.has_peers() {
+                    pairs.extend(peers);
+                    pairs.push(("--peer-allow-plain", "true"));
+                }
             }
         }
         let command = match self.brand {
@@ -117,98 +124,50 @@ impl Installed {
     }
 }
 
-/// A running server; it ends with this value.
-pub(crate) struct Server {
-    pub(crate) installed: Installed,
-    child: Child,
-    address: SocketAddr,
-    peer_port: u16,
+/// A member's place: its name, addresses and folder, the same for every process that takes it.
+#[derive(Clone, Debug)]
+struct Seat {
+    name: String,
+    client: SocketAddr,
+    peer: SocketAddr,
     folder: PathBuf,
+    /// All members with their peer URLs, as `--initial-cluster` takes them.
+    cluster: String,
 }
 
-impl Server {
-    /// Starts `installed` on free ports with its data in `folder`, and waits until it answers a read.
-    pub(crate) fn start(installed: Installed, folder: &Path) -> Result<Self> {
-        fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
-        let [client, peer] = free_ports()?;
-        let child = spawn(&installed, folder, client, peer)?;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, client));
-        let folder = folder.to_path_buf();
-        let mut server = Self {
-            installed,
-            child,
-            address,
-            peer_port: peer,
-            folder,
-        };
-        server.wait_until_it_answers()?;
-        Ok(server)
-    }
-
-    pub(crate) fn target(&self) -> Target {
-        Target {
-            address: self.address,
-            pid: Some(self.pid()),
+impl Seat {
+    /// So many of one cluster, on free ports.
+    fn free(count: usize, folder: &Path) -> Result<Vec<Self>> {
+        let ports = free_ports(count * 2)?;
+        let at = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let mut seats: Vec<_> = (0..count)
+            .map(|number| Self {
+                name: format!("bench{number}"),
+                client: at(ports[number * 2]),
+                peer: at(ports[number * 2 + 1]),
+                folder: match count {
+                    1 => folder.to_path_buf(),
+                    _ => folder.join(number.to_string()),
+                },
+                cluster: String::new(),
+            })
+            .collect();
+        let all: Vec<_> = seats
+            .iter()
+            .map(|seat| format!("{}=http://{}", seat.name, seat.peer))
+            .collect();
+        for seat in &mut seats {
+            seat.cluster = all.join(",");
         }
+        Ok(seats)
     }
 
-    pub(crate) fn pid(&self) -> Pid {
-        Pid(self.child.id())
+    fn has_peers(&self) -> bool {
+        self.cluster.contains(',')
     }
 
-    pub(crate) fn data_dir(&self) -> PathBuf {
+    fn data_dir(&self) -> PathBuf {
         self.folder.join("data")
-    }
-
-    /// Kills the server with SIGKILL and starts it on the same data and port. Tells how long it took
-    /// from the start of the new process until it answered a linearizable read.
-    pub(crate) fn kill_and_restart(&mut self) -> Result<Duration> {
-        self.child.kill().context("kill the server")?;
-        self.child.wait().context("wait for the killed server")?;
-        let start = Instant::now();
-        self.child = spawn(
-            &self.installed,
-            &self.folder,
-            self.address.port(),
-            self.peer_port,
-        )?;
-        self.wait_until_it_answers()?;
-        Ok(start.elapsed())
-    }
-
-    fn wait_until_it_answers(&mut self) -> Result<()> {
-        let start = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait()? {
-                bail!(
-                    "{} ended with {status}: {}",
-                    self.installed.brand,
-                    self.last_words()
-                );
-            }
-            match measure::read_one(self.address) {
-                Ok(()) => return Ok(()),
-                Err(error) if start.elapsed() > START_MAX => {
-                    let words = self.last_words();
-                    return Err(error).with_context(|| format!("no answer after start: {words}"));
-                }
-                Err(_) => std::thread::sleep(POLL),
-            }
-        }
-    }
-
-    /// Fails when the process has ended.
-    pub(crate) fn expect_alive(&mut self) -> Result<()> {
-        match self.child.try_wait()? {
-            None => Ok(()),
-            Some(status) => {
-                bail!(
-                    "{} ended with {status}: {}",
-                    self.installed.brand,
-                    self.last_words()
-                )
-            }
-        }
     }
 
     fn last_words(&self) -> String {
@@ -218,7 +177,13 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+/// A running process; it ends with this value.
+struct Process {
+    seat: Seat,
+    child: Child,
+}
+
+impl Drop for Process {
     fn drop(&mut self) {
         // It may have ended by itself; either way it is collected.
         let _ = self.child.kill();
@@ -226,20 +191,134 @@ impl Drop for Server {
     }
 }
 
+/// A running server of one or several members; it ends with this value.
+pub(crate) struct Server {
+    pub(crate) installed: Installed,
+    members: Vec<Process>,
+}
+
+impl Server {
+    /// Starts `installed` on free ports with its data in `folder`, and waits until every member answers a read.
+    pub(crate) fn start(installed: Installed, folder: &Path, count: usize) -> Result<Self> {
+        let mut members = Vec::new();
+        for seat in Seat::free(count, folder)? {
+            let folder = &seat.folder;
+            fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+            let child = spawn(&installed, &seat)?;
+            members.push(Process { seat, child });
+        }
+        let mut server = Self { installed, members };
+        for number in 0..count {
+            server.wait_until_it_answers(number)?;
+        }
+        Ok(server)
+    }
+
+    /// Whom the clients of a row dial, and who does the work.
+    pub(crate) fn target(&self, through: Through) -> Result<Target> {
+        let addresses = match through {
+            Through::Alone => vec![self.address()],
+            Through::Leader => vec![self.leader()?],
+            Through::All => self
+                .members
+                .iter()
+                .map(|member| member.seat.client)
+                .collect(),
+        };
+        Ok(Target {
+            addresses,
+            pids: self.pids(),
+        })
+    }
+
+    /// Where the member listens that leads now.
+    pub(crate) fn leader(&self) -> Result<SocketAddr> {
+        let start = Instant::now();
+        loop {
+            for member in &self.members {
+                if measure::is_leader(member.seat.client).unwrap_or(false) {
+                    return Ok(member.seat.client);
+                }
+            }
+            ensure!(start.elapsed() < START_MAX, "no member leads");
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// Where the first member listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.members[0].seat.client
+    }
+
+    pub(crate) fn pids(&self) -> Vec<Pid> {
+        let children = self.members.iter().map(|member| &member.child);
+        children.map(|child| Pid(child.id())).collect()
+    }
+
+    pub(crate) fn first_pid(&self) -> Pid {
+        Pid(self.members[0].child.id())
+    }
+
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.members[0].seat.data_dir()
+    }
+
+    /// Kills the first member with SIGKILL and starts it on the same data and port. Tells how long it took
+    /// from the start of the new process until it answered a linearizable read.
+    pub(crate) fn kill_and_restart(&mut self) -> Result<Duration> {
+        let member = &mut self.members[0];
+        member.child.kill().context("kill the server")?;
+        member.child.wait().context("wait for the killed server")?;
+        let start = Instant::now();
+        member.child = spawn(&self.installed, &member.seat)?;
+        self.wait_until_it_answers(0)?;
+        Ok(start.elapsed())
+    }
+
+    fn wait_until_it_answers(&mut self, number: usize) -> Result<()> {
+        let member = &mut self.members[number];
+        let start = Instant::now();
+        loop {
+            if let Some(status) = member.child.try_wait()? {
+                let words = member.seat.last_words();
+                bail!("{} ended with {status}: {words}", self.installed.brand);
+            }
+            match measure::read_one(member.seat.client) {
+                Ok(()) => return Ok(()),
+                Err(error) if start.elapsed() > START_MAX => {
+                    let words = member.seat.last_words();
+                    return Err(error).with_context(|| format!("no answer after start: {words}"));
+                }
+                Err(_) => std::thread::sleep(POLL),
+            }
+        }
+    }
+
+    /// Fails when a process has ended.
+    pub(crate) fn expect_alive(&mut self) -> Result<()> {
+        for member in &mut self.members {
+            if let Some(status) = member.child.try_wait()? {
+                let words = member.seat.last_words();
+                bail!("{} ended with {status}: {words}", self.installed.brand);
+            }
+        }
+        Ok(())
+    }
+}
+
 fn log_path(folder: &Path) -> PathBuf {
     folder.join("log")
 }
 
-fn spawn(installed: &Installed, folder: &Path, client: u16, peer: u16) -> Result<Child> {
-    let path = log_path(folder);
+fn spawn(installed: &Installed, seat: &Seat) -> Result<Child> {
+    let path = log_path(&seat.folder);
     let log = File::options()
         .create(true)
         .append(true)
         .open(&path)
         .with_context(|| format!("open {}", path.display()))?;
-    let arguments = installed.arguments(&folder.join("data"), client, peer);
     leashed(&installed.program)
-        .args(arguments)
+        .args(installed.arguments(seat))
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
@@ -258,14 +337,15 @@ fn leashed(program: &Path) -> Command {
     command
 }
 
-/// Ports that were free a moment ago.
-fn free_ports() -> Result<[u16; 2]> {
-    let listeners = [
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port")?,
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port")?,
-    ];
-    let [client, peer] = &listeners;
-    Ok([client.local_addr()?.port(), peer.local_addr()?.port()])
+/// Ports that were free a moment ago, each another one.
+fn free_ports(count: usize) -> Result<Vec<u16>> {
+    let listeners: Vec<_> = (0..count)
+        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port"))
+        .collect::<Result<_>>()?;
+    let ports = listeners
+        .iter()
+        .map(|listener| Ok(listener.local_addr()?.port()));
+    ports.collect()
 }
 
 /// Waits until all of `pids` do next to nothing, at most for `limit`. Tells whether they came to rest.
@@ -299,20 +379,34 @@ mod tests {
         }
     }
 
+    fn line(brand: Brand, count: usize) -> String {
+        let seats = Seat::free(count, Path::new("d")).expect("free ports");
+        installed(brand).arguments(&seats[0]).join(" ")
+    }
+
     #[test]
     fn both_get_the_same_durable_settings_and_loopback_addresses() {
-        let data = Path::new("d");
-        let etcd = installed(Brand::Etcd).arguments(data, 1, 2).join(" ");
-        let kvorum = installed(Brand::Kvorum).arguments(data, 1, 2).join(" ");
-        for line in [&etcd, &kvorum] {
-            assert!(
-                line.contains("--data-dir d --name bench --listen-client-urls http://127.0.0.1:1")
-            );
+        for brand in [Brand::Etcd, Brand::Kvorum] {
+            let line = line(brand, 1);
+            let begins = "--data-dir d/data --name bench0 --listen-client-urls http://127.0.0.1:";
+            assert!(line.contains(begins), "{line}");
             assert!(line.contains("--quota-backend-bytes 8589934592"), "{line}");
             assert!(!line.contains("no-fsync"), "{line}");
+            assert_eq!(line.starts_with("serve "), brand == Brand::Kvorum);
+            let cluster = "--initial-cluster bench0=http://127.0.0.1:";
+            assert_eq!(line.contains(cluster), brand == Brand::Etcd, "{line}");
         }
-        assert!(kvorum.starts_with("serve "));
-        assert!(etcd.contains("--initial-cluster bench=http://127.0.0.1:2"));
+    }
+
+    #[test]
+    fn members_of_one_cluster_know_each_other_and_keep_apart_on_disk() {
+        for brand in [Brand::Etcd, Brand::Kvorum] {
+            let line = line(brand, 3);
+            assert!(line.contains("--data-dir d/0/data"), "{line}");
+            let (_, cluster) = line.split_once("--initial-cluster ").expect("it is there");
+            let cluster = cluster.split(' ').next().unwrap_or_default();
+            assert_eq!(cluster.matches("=http://127.0.0.1:").count(), 3, "{line}");
+        }
     }
 
     #[test]
@@ -324,7 +418,7 @@ mod tests {
             program,
             version: String::new(),
         };
-        let error = Server::start(installed, &folder)
+        let error = Server::start(installed, &folder, 1)
             .err()
             .expect("false never answers");
         assert!(

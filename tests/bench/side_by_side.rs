@@ -8,7 +8,6 @@ use crate::{
     args::Args,
     measure::{self, Cell, Target},
     server::{Brand, Installed, Server, wait_until_idle},
-    usage::Pid,
     workload::{Row, Workload},
 };
 
@@ -86,8 +85,8 @@ pub(crate) fn run(args: &Args, programs: &[Installed]) -> Result<Vec<Series>> {
         let mut servers = Vec::new();
         for installed in programs {
             let folder = work_dir.path.join(format!("{round}-{}", installed.brand));
-            let server = Server::start(installed.clone(), &folder)?;
-            let rate = measure::fill(server.target().address, args.plan(Workload::Put))?;
+            let server = Server::start(installed.clone(), &folder, args.members)?;
+            let rate = measure::fill(server.leader()?, args.plan(Workload::Put))?;
             let (brand, keys) = (installed.brand, args.key_count());
             eprintln!(
                 "round {round} of {}: {brand} loaded {keys} keys at {rate:.0}/s",
@@ -95,7 +94,7 @@ pub(crate) fn run(args: &Args, programs: &[Installed]) -> Result<Vec<Series>> {
             );
             servers.push(server);
         }
-        let pids: Vec<_> = servers.iter().map(Server::pid).collect();
+        let pids: Vec<_> = servers.iter().flat_map(Server::pids).collect();
         for series in &mut table {
             for (at, server) in servers.iter_mut().enumerate() {
                 wait_until_idle(&pids, REST_MAX)?;
@@ -110,7 +109,10 @@ pub(crate) fn run(args: &Args, programs: &[Installed]) -> Result<Vec<Series>> {
 }
 
 fn measured(args: &Args, server: &mut Server, row: Row, round: u32) -> Result<Cell> {
-    let cell = one(args, server.target(), row);
+    // Leadership may have moved since the last row.
+    let cell = server
+        .target(row.through)
+        .and_then(|target| one(args, &target, row));
     server.expect_alive()?;
     let brand = server.installed.brand;
     Ok(told(
@@ -120,7 +122,7 @@ fn measured(args: &Args, server: &mut Server, row: Row, round: u32) -> Result<Ce
     ))
 }
 
-fn one(args: &Args, target: Target, row: Row) -> Result<Cell> {
+fn one(args: &Args, target: &Target, row: Row) -> Result<Cell> {
     measure::measure(
         target,
         row,
@@ -161,16 +163,16 @@ fn told(place: &str, row: Row, cell: Result<Cell>) -> Cell {
 
 /// Runs every row on a server that is already there.
 pub(crate) fn run_endpoint(args: &Args, target: Target) -> Result<Vec<Series>> {
-    let rate = measure::fill(target.address, args.plan(Workload::Put))?;
+    let address = *target.addresses.first().context("an address")?;
+    let rate = measure::fill(address, args.plan(Workload::Put))?;
     eprintln!("loaded {} keys at {rate:.0}/s", args.key_count());
     let mut table = Vec::new();
     for row in args.rows() {
         let mut cells = Vec::new();
         for round in 1..=args.rounds {
-            let pids: Vec<Pid> = target.pid.into_iter().collect();
-            wait_until_idle(&pids, REST_MAX)?;
+            wait_until_idle(&target.pids, REST_MAX)?;
             let place = format!("round {round} of {}", args.rounds);
-            cells.push(told(&place, row, one(args, target, row)));
+            cells.push(told(&place, row, one(args, &target, row)));
         }
         table.push(Series {
             row,

@@ -16,6 +16,22 @@ pub(crate) struct Usage {
     pub(crate) written_bytes: u64,
 }
 
+impl Usage {
+    /// The sum over several processes; `None` of none.
+    pub(crate) fn of_all(pids: &[Pid]) -> Result<Option<Self>> {
+        let mut sum = None;
+        for pid in pids {
+            let one = Self::of(*pid)?;
+            let before = sum.unwrap_or(Self::default());
+            sum = Some(Self {
+                cpu_us: before.cpu_us + one.cpu_us,
+                written_bytes: before.written_bytes + one.written_bytes,
+            });
+        }
+        Ok(sum)
+    }
+}
+
 /// A process's memory at one moment.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Memory {
@@ -39,6 +55,20 @@ impl Usage {
 }
 
 impl Memory {
+    /// The sum over several processes; `None` of none.
+    pub(crate) fn of_all(pids: &[Pid]) -> Result<Option<Self>> {
+        let mut sum = None;
+        for pid in pids {
+            let one = Self::of(*pid)?;
+            let before = sum.unwrap_or(Self::default());
+            sum = Some(Self {
+                resident_mib: before.resident_mib + one.resident_mib,
+                anonymous_mib: before.anonymous_mib + one.anonymous_mib,
+            });
+        }
+        Ok(sum)
+    }
+
     pub(crate) fn of(pid: Pid) -> Result<Self> {
         let status = read(pid, "status")?;
         let mib = |name| field(&status, name).map(|kib| kib as f64 / 1024.0);

@@ -95,9 +95,22 @@ impl FromStr for Workload {
     }
 }
 
+/// Which members clients talk to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Through {
+    /// There is one only.
+    #[default]
+    Alone,
+    /// The leader of several.
+    Leader,
+    /// All of several, each client one of them.
+    All,
+}
+
 /// One row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Row {
+    pub(crate) through: Through,
     pub(crate) workload: Workload,
     pub(crate) clients: u32,
     pub(crate) connections: u32,

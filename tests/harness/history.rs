@@ -97,10 +97,36 @@ pub enum Violation {
 /// # Errors
 /// The first contradiction.
 pub fn check(calls: &[Call], log: &[(i64, Vec<Event>)]) -> Result<(), Violation> {
+    check_from(Model::default(), calls, log).map(drop)
+}
+
+/// The same for clients that put keys under these leases, each of which may have ended at any revision.
+/// Returns the model as it is after the whole log.
+///
+/// # Errors
+/// The first contradiction.
+pub fn check_with_leases(
+    calls: &[Call],
+    log: &[(i64, Vec<Event>)],
+    leases: &[i64],
+) -> Result<Model, Violation> {
+    let mut model = Model::default();
+    for id in leases {
+        let grant = pb::LeaseGrantRequest { id: *id, ttl: 1 };
+        // Refused if it is named twice, which is as good.
+        let _ = model.lease_grant(&grant);
+    }
+    check_from(model, calls, log)
+}
+
+fn check_from(
+    mut model: Model,
+    calls: &[Call],
+    log: &[(i64, Vec<Event>)],
+) -> Result<Model, Violation> {
     real_time(calls)?;
     let (mut writes, reads) = by_revision(calls)?;
     let mut unknown: Vec<&Call> = calls.iter().filter(|call| call.reply.is_none()).collect();
-    let mut model = Model::default();
     check_reads(&mut model, &reads)?;
     for (revision, events) in log {
         match writes.remove(revision) {
@@ -115,7 +141,7 @@ pub fn check(calls: &[Call], log: &[(i64, Vec<Event>)]) -> Result<(), Violation>
     };
     match writes.into_iter().next() {
         Some(write) => Err(lost(write)),
-        None => beyond(&reads, model.revision()),
+        None => beyond(&reads, model.revision()).map(|()| model),
     }
 }
 
@@ -137,6 +163,22 @@ fn by_revision(
         }
     }
     Ok((writes, reads))
+}
+
+/// True if a lease ended here: all its keys are deleted, and nothing else is.
+fn end_lease(model: &mut Model, revision: i64, events: &[Event]) -> bool {
+    let first = events.first().and_then(|event| event.kv.as_ref());
+    let held = first.and_then(|kv| model.current().into_iter().find(|held| held.key == kv.key));
+    let Some(id) = held.map(|held| held.lease).filter(|id| *id != 0) else {
+        return false;
+    };
+    let mut next = model.clone();
+    let revoked = next.lease_revoke(&pb::LeaseRevokeRequest { id });
+    let is_it = revoked.is_ok() && written(&next, revision) == events;
+    if is_it {
+        *model = next;
+    }
+    is_it
 }
 
 /// An acknowledged write does to the model what the log says, and answers the same.
@@ -166,6 +208,9 @@ fn adopt(
     revision: i64,
     events: &[Event],
 ) -> Result<(), Violation> {
+    if end_lease(model, revision, events) {
+        return Ok(());
+    }
     for (place, call) in unknown.iter().enumerate() {
         if !call.request.may_cause(events) {
             continue;

@@ -6,6 +6,7 @@
 use std::{
     path::{Path, PathBuf},
     process::{Command, Output},
+    sync::Mutex,
 };
 
 use kvorum_tests::{
@@ -15,8 +16,19 @@ use kvorum_tests::{
 
 #[test]
 fn go() {
+    match go_client() {
+        Ok(program) => on_both("go-client", || Command::new(&program)),
+        Err(why) => skip("Go client", &why),
+    }
+}
+
+/// Builds the script for the official Go client, or says why it cannot be built here.
+pub(crate) fn go_client() -> Result<PathBuf, String> {
+    // Two tests must not write one file at a time.
+    static BUILDING: Mutex<()> = Mutex::new(());
+    let _building = BUILDING.lock();
     let Some(go) = find_program("go") else {
-        return skip("Go client", "no Go toolchain");
+        return Err("no Go toolchain".to_owned());
     };
     let program = build_dir().join("reference").join("go-client");
     let built = output(
@@ -28,13 +40,10 @@ fn go() {
     );
     let version = built.1.contains("requires go >=") || built.1.contains("invalid go version");
     if !built.0 && version {
-        return skip(
-            "Go client",
-            "the Go toolchain is older than the client needs",
-        );
+        return Err("the Go toolchain is older than the client needs".to_owned());
     }
     assert!(built.0, "go build: {}", built.1);
-    on_both("go-client", || Command::new(&program));
+    Ok(program)
 }
 
 /// What the README tells people to do is what the Go client does.
@@ -56,8 +65,22 @@ fn the_readme_shows_the_fencing_that_is_tested() {
 
 #[test]
 fn python() {
+    match python_client() {
+        Ok((python, script)) => on_both("python-client", || {
+            let mut command = Command::new(&python);
+            command.arg(&script);
+            command
+        }),
+        Err(why) => skip("Python client", &why),
+    }
+}
+
+/// The Python that has the client installed, and the script; or why there is none.
+pub(crate) fn python_client() -> Result<(PathBuf, PathBuf), String> {
+    static INSTALLING: Mutex<()> = Mutex::new(());
+    let _installing = INSTALLING.lock();
     let Some(python) = find_program("python3") else {
-        return skip("Python client", "no python3");
+        return Err("no python3".to_owned());
     };
     let venv = build_dir().join("reference").join("python");
     let inside = venv.join("bin").join("python");
@@ -69,10 +92,7 @@ fn python() {
                 .arg(&venv),
         );
         if !made.0 {
-            return skip(
-                "Python client",
-                &format!("python3 -m venv: {}", last_line(&made.1)),
-            );
+            return Err(format!("python3 -m venv: {}", last_line(&made.1)));
         }
         let requirements = clients("python").join("requirements.txt");
         let pip = output(
@@ -81,24 +101,24 @@ fn python() {
                 .arg(requirements),
         );
         if !pip.0 {
-            return skip("Python client", &format!("pip: {}", last_line(&pip.1)));
+            return Err(format!("pip: {}", last_line(&pip.1)));
         }
         std::fs::write(installed, "").expect("the build folder is writable");
     }
-    let script = clients("python").join("client.py");
-    on_both("python-client", || {
-        let mut command = Command::new(&inside);
-        command.arg(&script);
-        command
-    });
+    Ok((inside, clients("python").join("client.py")))
 }
 
 #[test]
 fn rust() {
+    on_both("rust-client", rust_client());
+}
+
+/// Builds the script for the Rust client and returns what runs it.
+pub(crate) fn rust_client() -> impl Fn() -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let target = build_dir().join("reference").join("rust");
     // The client's build insists on a protoc; ours is written in Rust.
-    let cargo = |verb: &str| {
+    let cargo = move |verb: &str| {
         let mut command = Command::new(&cargo);
         command
             .current_dir(clients("rust"))
@@ -109,11 +129,11 @@ fn rust() {
     };
     let built = output(&mut cargo("build"));
     assert!(built.0, "cargo build of the Rust client: {}", built.1);
-    on_both("rust-client", || {
+    move || {
         let mut command = cargo("run");
         command.arg("--");
         command
-    });
+    }
 }
 
 fn clients(language: &str) -> PathBuf {
@@ -122,7 +142,7 @@ fn clients(language: &str) -> PathBuf {
         .join(language)
 }
 
-fn skip(what: &str, why: &str) {
+pub(crate) fn skip(what: &str, why: &str) {
     println!("SKIP {what}: {why}");
 }
 
@@ -141,7 +161,7 @@ fn on_both(name: &str, client: impl Fn() -> Command) {
     }
 }
 
-fn passes(name: &str, server: &str, client: &mut Command) {
+pub(crate) fn passes(name: &str, server: &str, client: &mut Command) {
     let (success, printed) = output(client);
     assert!(success, "{name} on {server}:\n{printed}");
     let passed = printed

@@ -7,6 +7,7 @@
 mod bad_input;
 mod both;
 mod clients;
+mod cluster;
 mod damaged_state;
 mod etcdctl;
 mod gateway;

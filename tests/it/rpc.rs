@@ -42,12 +42,17 @@ calls! {
     "Lease/LeaseKeepAlive": LeaseKeepAliveRequest => LeaseKeepAliveResponse,
     "Lease/LeaseTimeToLive": LeaseTimeToLiveRequest => LeaseTimeToLiveResponse,
     "Lease/LeaseLeases": LeaseLeasesRequest => LeaseLeasesResponse,
+    "Cluster/MemberAdd": MemberAddRequest => MemberAddResponse,
     "Cluster/MemberList": MemberListRequest => MemberListResponse,
+    "Cluster/MemberPromote": MemberPromoteRequest => MemberPromoteResponse,
+    "Cluster/MemberRemove": MemberRemoveRequest => MemberRemoveResponse,
+    "Cluster/MemberUpdate": MemberUpdateRequest => MemberUpdateResponse,
     "Maintenance/Alarm": AlarmRequest => AlarmResponse,
     "Maintenance/Status": StatusRequest => StatusResponse,
     "Maintenance/Defragment": DefragmentRequest => DefragmentResponse,
     "Maintenance/Hash": HashRequest => HashResponse,
     "Maintenance/HashKV": HashKvRequest => HashKvResponse,
+    "Maintenance/MoveLeader": MoveLeaderRequest => MoveLeaderResponse,
     "Maintenance/Snapshot": SnapshotRequest => SnapshotResponse,
 }
 

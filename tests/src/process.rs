@@ -317,6 +317,17 @@ pub struct Server {
 }
 
 impl Server {
+    /// Starts a server that will serve clients on `client_port`, and does not wait for it.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    pub fn spawn_on(command: Command, name: &'static str, client_port: u16) -> Self {
+        let mut server = Self::spawn(command, name);
+        server.client_port = client_port;
+        server
+    }
+
     fn spawn(mut command: Command, name: &'static str) -> Self {
         let (reader, writer) = std::io::pipe().expect("a pipe can be made");
         let second = writer.try_clone().expect("a pipe can be duplicated");
@@ -349,7 +360,11 @@ impl Server {
     }
 
     /// Waits until the process serves clients or has closed its log; true if it serves.
-    fn wait_ready_or_end(&self) -> bool {
+    ///
+    /// # Panics
+    /// If a minute passes first; the message holds the log.
+    #[must_use]
+    pub fn wait_ready_or_end(&self) -> bool {
         let mut state = self.log.lock();
         loop {
             let ready = state.lines.iter().any(|line| line.contains(READY));
@@ -462,14 +477,36 @@ impl Server {
     /// # Panics
     /// If it does not end within a minute.
     pub fn terminate(&mut self) -> ExitStatus {
-        let own = self.pid().to_string();
-        let pid = self.wrapped().into_iter().next().unwrap_or(own);
-        let sent = Command::new("kill").args(["-TERM", &pid]).status();
+        self.signal("TERM");
+        self.wait_exit()
+    }
+
+    /// The id of the server itself, wrapped or not.
+    #[must_use]
+    pub fn server_pid(&self) -> u32 {
+        let wrapped = self.wrapped().into_iter().next();
+        wrapped
+            .and_then(|pid| pid.parse().ok())
+            .unwrap_or(self.pid())
+    }
+
+    /// Sends a signal, named as `kill` names it, to the server itself.
+    ///
+    /// # Panics
+    /// If it is gone.
+    pub fn signal(&self, signal: &str) {
+        let pid = self.server_pid().to_string();
+        let sent = Command::new("kill").args(["-s", signal, &pid]).status();
         assert!(
             sent.is_ok_and(|status| status.success()),
             "cannot signal {pid}"
         );
-        self.wait_exit()
+    }
+
+    /// True once the process has closed its log, which a process does when it ends.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.log.lock().closed
     }
 
     /// Waits until the process has closed its log and ended.

@@ -88,7 +88,7 @@ fn start_member(settings: &Settings, urls: &Urls) -> Result<Member, Ended> {
         large_request_bytes = shares.large_request_bytes,
         "memory is shared out"
     );
-    Member::start(MemberOptions {
+    let options = MemberOptions {
         data_dir: settings.data_dir.clone(),
         name: settings.name.clone(),
         client_urls: advertised,
@@ -103,8 +103,8 @@ fn start_member(settings: &Settings, urls: &Urls) -> Result<Member, Ended> {
         unflushed_bytes_max: shares.unflushed_bytes_max,
         large_request_bytes: shares.large_request_bytes,
         ..MemberOptions::default()
-    })
-    .map_err(|error| match error {
+    };
+    Member::start(options, None).map_err(|error| match error {
         StartError::System { .. } => refuses("the member", &error),
         error => {
             let data_dir = settings.data_dir.display();

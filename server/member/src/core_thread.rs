@@ -5,9 +5,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use kvorum_core::log::Append;
-use kvorum_core::node::{Leadership, SnapshotMark};
+use kvorum_core::node::{Leadership, Refused};
 use kvorum_core::replica::{Divergence, Output, Replica};
-use kvorum_core::{Index, Machine};
+use kvorum_core::{Index, Machine, MemberId};
+use kvorum_proto::kvorumpb::PeerMessage;
 use kvorum_storage::Staged;
 
 use crate::driver::{Counter, Driver, SharedStore};
@@ -108,6 +109,13 @@ impl CoreThread {
             }
             CoreInput::Arrived(arrived) => self.arrived(*arrived),
             CoreInput::Installed(machine, index) => self.installed(*machine, index),
+            CoreInput::Peer(from, message) => self.hear(from, *message, now_ms),
+            CoreInput::Unreachable(peer) => self.replica.unreachable(peer),
+            CoreInput::Connected(peer, version) => {
+                self.replica.connected(peer, &version, now_ms);
+            }
+            CoreInput::Disconnected(peer) => self.replica.disconnected(peer),
+            CoreInput::SnapshotSent(to, complete) => self.replica.snapshot_sent(to, complete),
             CoreInput::Stop => self.stopping = true,
         }
     }
@@ -144,7 +152,13 @@ impl CoreThread {
             self.shared.store_thread.push(StoreInput::Install(staged));
         }
         self.write_log()?;
-        self.out.sends.clear();
+        for send in self.out.sends.drain(..) {
+            self.shared.cluster.send(send);
+        }
+        for wanted in self.out.snapshots.drain(..) {
+            let wanted = StoreInput::SendSnapshot(Box::new(wanted));
+            self.shared.store_thread.push(wanted);
+        }
         let applied = self.replica.applied().0;
         let p = &self.shared.published;
         p.applied.store(applied, Ordering::Relaxed);
@@ -157,6 +171,7 @@ impl CoreThread {
         }
         if std::mem::take(&mut self.out.view_changed) {
             self.driver.publish_view(self.replica.machine());
+            self.shared.cluster.set_members(&self.shared);
         }
         self.driver.deliver(&mut self.out);
         self.look_at_membership();
@@ -165,6 +180,19 @@ impl CoreThread {
             self.shared.store_thread.push(StoreInput::Wake);
         }
         Ok(())
+    }
+
+    /// A message that no correct peer sends is dropped; one that shows that this member has lost what it had ends it.
+    fn hear(&mut self, from: MemberId, message: PeerMessage, now_ms: u64) {
+        match self.replica.receive(from, message, now_ms, &mut self.out) {
+            Ok(()) | Err(Refused::Installing) => {}
+            Err(refused @ Refused::Malformed(_)) => {
+                tracing::warn!(from = format!("{:x}", from.0), %refused, "a peer's message was refused");
+            }
+            Err(refused @ (Refused::LostEntries { .. } | Refused::Conflict { .. })) => {
+                self.shared.end(Ended::Foreign(refused.to_string()));
+            }
+        }
     }
 
     /// Whether this member still is one, and whether its state is the others'.
@@ -199,12 +227,7 @@ impl CoreThread {
             mut raft,
             staged,
         } = arrived;
-        let mark = staged.head().map(|head| SnapshotMark {
-            index: head.index,
-            term: head.term,
-            conf_state: head.conf_state.clone(),
-        });
-        raft.snapshot = mark.and_then(|mark| mark.to_message().ok());
+        raft.snapshot = staged.head().and_then(crate::install::mark_of);
         match self.replica.snapshot_arrived(from, raft) {
             Ok(()) => self.staged = Some(Box::new(staged)),
             Err(refused) => tracing::warn!(from = from.0, %refused, "a snapshot was not taken"),

@@ -117,6 +117,7 @@ impl Driver {
     pub(crate) fn publish_view(&self, machine: &Machine) {
         let view = View {
             members: machine.members().list(),
+            removed: machine.members().removed().clone(),
             alarms: machine.alarms().list(0),
             cluster_version: machine.cluster_version().map(str::to_owned),
         };

@@ -3,7 +3,9 @@
 use std::sync::atomic::Ordering;
 
 use kvorum_core::Index;
-use kvorum_storage::Staged;
+use kvorum_core::node::SnapshotMark;
+use kvorum_proto::kvorumpb;
+use kvorum_storage::{SnapshotHead, Staged};
 
 use crate::rebuild;
 use crate::shared::{CoreInput, Shared};
@@ -33,4 +35,14 @@ pub(crate) fn install(shared: &Shared, staged: Staged) -> Result<Index, String> 
     let installed = CoreInput::Installed(Box::new(machine), restored.applied);
     shared.core.push(installed);
     Ok(restored.applied)
+}
+
+/// What raft is told of a snapshot; none if its configuration cannot be read.
+pub(crate) fn mark_of(head: &SnapshotHead) -> Option<kvorumpb::SnapshotMark> {
+    let mark = SnapshotMark {
+        index: head.index,
+        term: head.term,
+        conf_state: head.conf_state.clone(),
+    };
+    mark.to_message().ok()
 }

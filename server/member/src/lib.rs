@@ -11,6 +11,7 @@
 mod apply_meter;
 mod budget;
 mod clock;
+mod cluster;
 mod core_thread;
 mod driver;
 mod ended;
@@ -33,6 +34,7 @@ mod proposals;
 mod range_pieces;
 mod reads;
 mod rebuild;
+mod replace;
 mod shared;
 mod snapshot;
 mod start;

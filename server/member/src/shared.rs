@@ -1,19 +1,22 @@
 //! What the threads of a member share.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use kvorum_core::log::HardState;
 use kvorum_core::mvcc::Store;
+use kvorum_core::replica::SnapshotWanted;
 use kvorum_core::{Index, Machine, MachineOptions, MemberId, Term};
 use kvorum_proto::etcdserverpb as pb;
-use kvorum_proto::kvorumpb::RaftMessage;
+use kvorum_proto::kvorumpb::{PeerMessage, RaftMessage};
 use kvorum_storage::{Staged, StateStore};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Semaphore, watch};
 
 use crate::budget::Budget;
 use crate::clock::Clock;
+use crate::cluster::Cluster;
 use crate::ended::Ended;
 use crate::gauges::Gauges;
 use crate::identity::MemberIdentity;
@@ -35,8 +38,17 @@ pub(crate) enum CoreInput {
     /// Everything up to here is in the state store.
     Flushed(Index),
     /// A snapshot is staged on this member's disk.
-    #[expect(dead_code, reason = "the transport makes it")]
     Arrived(Box<Arrived>),
+    /// A peer says something.
+    Peer(MemberId, Box<PeerMessage>),
+    /// Something for this peer was lost.
+    Unreachable(MemberId),
+    /// There is a connection to a peer of this version.
+    Connected(MemberId, String),
+    /// There is none any more.
+    Disconnected(MemberId),
+    /// A snapshot has arrived there, or never will.
+    SnapshotSent(MemberId, bool),
     /// The staged snapshot took the place of the state.
     Installed(Box<Machine>, Index),
     /// Finish what is under way and end.
@@ -69,6 +81,8 @@ pub(crate) enum StoreInput {
     Wake,
     /// A staged snapshot takes the place of the state.
     Install(Box<Staged>),
+    /// A peer needs the whole state.
+    SendSnapshot(Box<SnapshotWanted>),
     /// The log begins after the snapshot that was installed.
     LogBegins,
 }
@@ -98,6 +112,8 @@ pub(crate) struct Published {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct View {
     pub(crate) members: Vec<pb::Member>,
+    /// Those that were, and never will be again.
+    pub(crate) removed: BTreeSet<MemberId>,
     pub(crate) alarms: Vec<pb::AlarmMember>,
     pub(crate) cluster_version: Option<String>,
 }
@@ -107,6 +123,7 @@ pub(crate) struct Shared {
     pub(crate) options: MemberOptions,
     pub(crate) identity: MemberIdentity,
     pub(crate) boot: u64,
+    pub(crate) cluster: Cluster,
     pub(crate) clock: Clock,
     pub(crate) store: RwLock<Store>,
     pub(crate) state: Arc<StateStore>,

@@ -17,6 +17,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::budget::{Budget, RECEIVE_FREE_BYTES, REPLY_FREE_BYTES};
 use crate::clock::Clock;
+use crate::cluster::Cluster;
 use crate::core_thread::{CLUSTER_VERSION, CoreThread, TAIL_BYTES};
 use crate::ended::Ended;
 use crate::gauges::Gauges;
@@ -26,6 +27,7 @@ use crate::inbox::Inbox;
 use crate::log_thread::LogWriter;
 use crate::meters::Meters;
 use crate::options::MemberOptions;
+use crate::peer::Peers;
 use crate::port::{PORTS_MAX, Port, boot_of, own_ids};
 use crate::rebuild::{self, RebuildError};
 use crate::shared::{CoreInput, Published, Shared, StoreInput, View};
@@ -98,7 +100,7 @@ impl Member {
     ///
     /// # Errors
     /// The directory is not ours to use, or what is in it cannot be trusted.
-    pub fn start(options: MemberOptions) -> Result<Self, StartError> {
+    pub fn start(options: MemberOptions, peers: Option<Peers>) -> Result<Self, StartError> {
         let opened = open(&options)?;
         let store = rebuild::store(&opened.state, &opened.restored, &options)?;
         let machine = rebuild::machine(&store, &opened.restored, &options);
@@ -123,6 +125,7 @@ impl Member {
             options,
             identity: opened.identity,
             boot,
+            cluster: Cluster::new(peers),
             clock: Clock::start(),
             store: RwLock::new(store),
             state: opened.state,
@@ -147,6 +150,7 @@ impl Member {
             snapshots: Arc::new(Semaphore::new(SNAPSHOTS_MAX)),
         });
         let flushed = opened.restored.applied;
+        Cluster::begin(&shared);
         let core = CoreThread::new(shared.clone(), replica);
         let store = StoreThread::new(shared.clone(), recycler, flushed);
         let for_log = shared.clone();

@@ -94,6 +94,11 @@ impl StoreThread {
                     let settled = self.shared.state.settle_base();
                     settled.map_err(|e| e.to_string())?;
                 }
+                StoreInput::SendSnapshot(wanted) => {
+                    // The newer the state, the less of the log goes after it.
+                    self.flush().map_err(|e| e.to_string())?;
+                    self.shared.cluster.send_snapshot(&self.shared, *wanted);
+                }
                 StoreInput::Install(staged) => {
                     self.compacting = None;
                     self.decided = None;

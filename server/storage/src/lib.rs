@@ -20,7 +20,9 @@ pub use disk::{Disk, DiskFile, FlippedBit, MemDisk, OpenMode, RealDisk, SyncMeth
 pub use error::{OpenError, StorageError};
 pub use log::{AppendStats, Log, LogOptions, RecoveredLog, Recycler};
 pub use store::snapshot::{SnapshotHead, SnapshotRefused, SnapshotSink, SnapshotSource, Staged};
-pub use store::{FlushStats, StateStore, StateView, StoreOptions, contain, damage_under_work};
+pub use store::{
+    FlushStats, Shrink, ShrinkStep, StateStore, StateView, StoreOptions, contain, damage_under_work,
+};
 pub use verify::{Report, Scrub, ScrubStep, ScrubTotals, verify, verify_disks};
 
 #[cfg(test)]

@@ -14,7 +14,9 @@ mod inside;
 mod marks;
 mod opened;
 mod reader;
+mod shrink;
 pub mod snapshot;
+mod staging;
 mod view;
 
 #[cfg(test)]
@@ -23,8 +25,8 @@ mod tests;
 use std::fmt::Display;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -46,6 +48,7 @@ use reader::Reader;
 pub use contain::contain;
 pub use inside::damage_under_work;
 pub(crate) use opened::is_incoming;
+pub use shrink::{Shrink, ShrinkStep};
 pub use view::StateView;
 
 /// The version that this build writes, and the newest it reads.
@@ -107,6 +110,10 @@ pub struct StateStore {
     /// The file in use. Another takes its place whole: a peer's snapshot, or a smaller copy.
     opened: RwLock<Arc<Opened>>,
     readers: Arc<AtomicUsize>,
+    /// What was removed since a copy in the making was last told, while there is one.
+    removed: Mutex<Option<Vec<Revision>>>,
+    /// How often another file took the place.
+    swaps: AtomicU64,
 }
 
 impl StateStore {
@@ -141,6 +148,8 @@ impl StateStore {
             path,
             opened: RwLock::new(Arc::new(opened)),
             readers: Arc::default(),
+            removed: Mutex::default(),
+            swaps: AtomicU64::new(0),
         };
         let txn = store.begin_read()?;
         store.check_format(&txn)?;
@@ -213,6 +222,7 @@ impl StateStore {
             }
         }
         txn.commit().map_err(|e| self.failed("commit", e.into()))?;
+        self.note_removed(revisions);
         Ok(lengths)
     }
 
@@ -369,6 +379,7 @@ impl StateStore {
         let mut place = self.opened.write().unwrap_or_else(PoisonError::into_inner);
         let old = std::mem::replace(&mut *place, Arc::new(opened));
         drop(place);
+        self.swaps.fetch_add(1, Ordering::SeqCst);
         drop(old);
     }
 

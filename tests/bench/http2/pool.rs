@@ -70,12 +70,13 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// Opens one connection per entry of `slots` and waits until the server has accepted each.
-    pub(crate) fn connect(address: SocketAddr, slots: &[u32]) -> Result<Self> {
+    /// Opens one connection per entry of `slots`, to the addresses in turn, and waits until each was accepted.
+    pub(crate) fn connect(addresses: &[SocketAddr], slots: &[u32]) -> Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).context("create an epoll set")?;
         let mut connections = Vec::with_capacity(slots.len());
-        for (number, slots) in (0_u64..).zip(slots) {
-            let connection = Connection::open(address, *slots)?;
+        let addresses = addresses.iter().cycle();
+        for ((number, slots), address) in (0_u64..).zip(slots).zip(addresses) {
+            let connection = Connection::open(*address, *slots)?;
             let key = epoll::EventData::new_u64(number);
             epoll::add(&epoll, connection.socket(), key, epoll::EventFlags::IN)?;
             connections.push(connection);

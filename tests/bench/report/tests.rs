@@ -23,6 +23,7 @@ fn cell(per_second: f64, p99_us: f64, cpu_us: f64) -> Cell {
 
 fn series(clients: u32, etcd: Cell, kvorum: Cell) -> Series {
     let row = Row {
+        through: Through::Alone,
         workload: Workload::Put,
         clients,
         connections: 1,
@@ -95,6 +96,7 @@ fn errors_and_a_busy_client_are_told() {
 #[test]
 fn one_server_gets_a_table_without_ratios() {
     let row = Row {
+        through: Through::Alone,
         workload: Workload::Watch,
         clients: 1,
         connections: 1,
@@ -144,7 +146,7 @@ fn every_cell_becomes_a_csv_line() {
     );
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(lines.len(), 3);
-    assert!(lines[1].starts_with("put,1,1,etcd 3.6.0,1,1.0,1.0,2.0,4.0,3.000,1000.0,100.0"));
+    assert!(lines[1].starts_with("put,Alone,1,1,etcd 3.6.0,1,1.0,1.0,2.0,4.0,3.000,1000.0,100.0"));
     let columns = |line: &str| line.split(',').count();
     assert!(lines.iter().all(|line| columns(line) == columns(lines[0])));
 }
@@ -155,6 +157,7 @@ fn a_comparison_with_the_oldest_etcd_is_told_to_be_weak() {
         servers: vec![etcd.to_owned(), "kvorum 0.1.0".to_owned()],
         command: "cargo xtask bench".to_owned(),
         machine: "2 cores".to_owned(),
+        members: 1,
         rounds: 3,
         seconds: Some(2.5),
         keys: 100_000,

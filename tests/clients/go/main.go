@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -59,8 +61,15 @@ func main() {
 		}
 		return
 	}
-	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: go-client HOST:PORT")
+	if len(os.Args) == 3 && os.Args[1] == "steady" {
+		if err := runSteady(os.Args[2]); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		return
+	}
+	if len(os.Args) < 2 {
+		fmt.Fprintln(os.Stderr, "usage: go-client HOST:PORT[,HOST:PORT...] [GROUP-TO-LEAVE-OUT...]")
 		os.Exit(2)
 	}
 	var checks []check
@@ -74,6 +83,10 @@ func main() {
 	checks = append(checks, maintenanceChecks...)
 	failed := 0
 	for _, check := range checks {
+		group, _, _ := strings.Cut(check.name, ":")
+		if slices.Contains(os.Args[2:], group) {
+			continue
+		}
 		if err := runOne(check, os.Args[1]); err != nil {
 			fmt.Printf("FAIL %s: %v\n", check.name, err)
 			failed++
@@ -109,7 +122,7 @@ func runOne(check check, endpoint string) (err error) {
 
 func connect(ctx context.Context, endpoint string) (*clientv3.Client, error) {
 	return clientv3.New(clientv3.Config{
-		Endpoints:   []string{endpoint},
+		Endpoints:   strings.Split(endpoint, ","),
 		DialTimeout: 10 * time.Second,
 		Logger:      zap.NewNop(),
 		Context:     ctx,

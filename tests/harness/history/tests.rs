@@ -3,7 +3,7 @@
 use kvorum_proto::etcdserverpb as pb;
 use kvorum_proto::mvccpb::Event;
 
-use super::{Call, Reply, Request, Violation, check, written};
+use super::{Call, Reply, Request, Violation, check, check_with_leases, written};
 use crate::harness::model::Model;
 
 /// Calls made one after the other on a model, and its log.
@@ -160,4 +160,37 @@ fn a_stale_read_is_found_unless_it_may_be_stale() {
         range.serializable = true;
     }
     assert_eq!(recorder.verdict(), Ok(()));
+}
+
+#[test]
+fn the_end_of_a_lease_takes_all_its_keys_and_no_others() {
+    let leased = |key: &str| {
+        let Request::Put(mut put) = put(key, key) else {
+            unreachable!("made as a put")
+        };
+        put.lease = 7;
+        Request::Put(put)
+    };
+    let mut recorder = Recorder::default();
+    let grant = pb::LeaseGrantRequest { id: 7, ttl: 1 };
+    recorder.model.lease_grant(&grant).expect("a new lease");
+    for request in [leased("a"), leased("b"), put("c", "1")] {
+        recorder.call(request);
+    }
+    let revoke = pb::LeaseRevokeRequest { id: 7 };
+    recorder.model.lease_revoke(&revoke).expect("it is there");
+    let end = recorder.model.revision();
+    recorder.log.push((end, written(&recorder.model, end)));
+    recorder.call(get("c"));
+    let verdict = |recorder: &Recorder| {
+        check_with_leases(&recorder.calls, &recorder.log, &[7]).map(|model| model.revision())
+    };
+    assert_eq!(verdict(&recorder), Ok(end));
+    let without = check(&recorder.calls, &recorder.log);
+    assert!(
+        matches!(without, Err(Violation::WriteLost { revision: 2, .. })),
+        "{without:?}"
+    );
+    recorder.log[3].1.pop();
+    assert_eq!(verdict(&recorder), Err(Violation::Ghost(end)));
 }

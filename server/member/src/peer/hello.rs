@@ -10,7 +10,7 @@ pub(crate) const PROTOCOL: u32 = 1;
 /// The oldest.
 pub(crate) const PROTOCOL_MIN: u32 = 1;
 /// What this build is.
-pub(crate) const SERVER_VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(crate) const SERVER_VERSION: &str = concat!("3.6.0+kvorum.", env!("CARGO_PKG_VERSION"));
 
 /// Who this member is, once it knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

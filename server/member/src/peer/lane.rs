@@ -93,7 +93,10 @@ fn connected(hub: &Hub, home: &Home, route: &Route, lane: Lane, url: &PeerUrl, t
         let peer = format!("{:x}", route.id.0);
         tracing::info!(peer, %url, version = to.server_version, "connected to a peer");
         hub.came_up(route);
-        home.tell(PeerEvent::Connected(route.id));
+        home.tell(PeerEvent::Connected {
+            peer: route.id,
+            version: to.server_version.clone(),
+        });
     }
 }
 
@@ -109,6 +112,9 @@ fn lost(hub: &Hub, home: &Home, route: &Route, lane: Lane, broken: &Broken) {
         && refusal.reason() == PeerRefusalReason::Removed
     {
         home.tell(PeerEvent::Removed { by: route.id });
+    }
+    if lane == Lane::Control {
+        home.tell(PeerEvent::Disconnected(route.id));
     }
     home.tell(PeerEvent::Unreachable(route.id));
 }

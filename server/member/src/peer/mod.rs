@@ -101,7 +101,6 @@ impl Default for PeerOptions {
 }
 
 /// What happens between members.
-#[allow(clippy::large_enum_variant, reason = "nearly all of them are messages")]
 pub enum PeerEvent {
     /// A peer says something. It came once.
     Message {
@@ -112,8 +111,15 @@ pub enum PeerEvent {
     },
     /// A message to this peer was dropped, or the connection to it broke.
     Unreachable(MemberId),
-    /// The control lane to this peer stands.
-    Connected(MemberId),
+    /// The control lane to a peer stands.
+    Connected {
+        /// The peer.
+        peer: MemberId,
+        /// What it calls its version: etcd's line first.
+        version: String,
+    },
+    /// The control lane to this peer broke.
+    Disconnected(MemberId),
     /// A state came whole; it is on the disk.
     SnapshotArrived {
         /// Who sent it.
@@ -147,7 +153,8 @@ impl std::fmt::Debug for PeerEvent {
         let (name, peer) = match self {
             Self::Message { from, .. } => ("Message", from),
             Self::Unreachable(peer) => ("Unreachable", peer),
-            Self::Connected(peer) => ("Connected", peer),
+            Self::Connected { peer, .. } => ("Connected", peer),
+            Self::Disconnected(peer) => ("Disconnected", peer),
             Self::SnapshotArrived { from, .. } => ("SnapshotArrived", from),
             Self::SnapshotAborted { from } => ("SnapshotAborted", from),
             Self::SnapshotSent { to, .. } => ("SnapshotSent", to),

@@ -28,9 +28,10 @@ mod source;
 mod tests;
 
 pub use head::SnapshotHead;
-pub use install::Staged;
 pub use sink::SnapshotSink;
 pub use source::SnapshotSource;
+
+pub use super::staging::Staged;
 
 use crate::error::StorageError;
 

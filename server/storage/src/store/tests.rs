@@ -1,6 +1,7 @@
 //! Tests of the state store: what was flushed is there with its applied index, whatever crashes or rots.
 
 mod origin;
+mod smaller;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -69,7 +69,7 @@ impl Served {
             large_request_bytes: shape.large_request_bytes,
             ..Default::default()
         };
-        let member = Member::start(options).expect("a member starts in an empty directory");
+        let member = Member::start(options, None).expect("a member starts in an empty directory");
         let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = socket.local_addr().expect("bound");
         let mut certificate = None;

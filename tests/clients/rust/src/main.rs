@@ -41,7 +41,7 @@ pub(crate) fn refused<T: Debug>(answer: Result<T, etcd_client::Error>, text: &st
 #[tokio::main]
 async fn main() -> ExitCode {
     let Some(endpoint) = std::env::args().nth(1) else {
-        eprintln!("usage: rust-client HOST:PORT");
+        eprintln!("usage: rust-client HOST:PORT[,HOST:PORT...]");
         return ExitCode::from(2);
     };
     let mut failed = false;
@@ -58,6 +58,6 @@ async fn main() -> ExitCode {
 }
 
 async fn one(endpoint: &str, run: fn(&mut Client) -> Running<'_>) -> Outcome {
-    let mut client = Client::connect([endpoint], None).await?;
+    let mut client = Client::connect(endpoint.split(',').collect::<Vec<_>>(), None).await?;
     tokio::time::timeout(TIMEOUT, run(&mut client)).await?
 }

@@ -185,7 +185,7 @@ impl TestMember {
 
     pub(crate) fn wait_connected(&self, to: u64) {
         self.wait("a connection", |event| {
-            matches!(event, PeerEvent::Connected(peer) if peer.0 == to).then_some(())
+            matches!(event, PeerEvent::Connected { peer, .. } if peer.0 == to).then_some(())
         });
     }
 

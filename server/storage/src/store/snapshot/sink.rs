@@ -1,60 +1,36 @@
 //! The receiving side: chunks into a file beside the state store.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use kvorum_core::types::Revision;
-use redb::{Durability, Value as _, WriteTransaction};
+use redb::Value as _;
 
 use super::chunk::{Chunk, Kind, Rows, chain};
 use super::head::{Counts, SnapshotHead};
-use super::install::Staged;
 use super::{DIGEST_LEN, Digest, SnapshotRefused};
 use crate::disk::Disk;
 use crate::error::StorageError;
 use crate::log::array8;
 use crate::store::backend::{describe, describe_storage};
 use crate::store::inside::Inside;
-use crate::store::opened::{Opened, make_tables};
+use crate::store::staging::{Staged, Staging};
 use crate::store::{
-    INCOMING_FILE, LEASES, MARK_APPLIED, MARK_BASE, MARK_BASE_TERM, MARK_TERM, MARKS, META,
-    RECORDS, StoreOptions, codec,
+    LEASES, MARK_APPLIED, MARK_BASE, MARK_BASE_TERM, MARK_TERM, MARKS, META, RECORDS, codec,
 };
 
 /// Bytes of rows per transaction of the staged file.
 const COMMIT_BYTES: usize = 8 << 20;
-/// Pages kept in memory meanwhile.
-const CACHE_BYTES: usize = 16 << 20;
-
-static NUMBER: AtomicU64 = AtomicU64::new(0);
-
-/// A name that no other file which is to take the state file's place has in this process.
-pub(crate) fn incoming_name() -> String {
-    format!("{INCOMING_FILE}{}", NUMBER.fetch_add(1, Ordering::Relaxed))
-}
-
 /// A snapshot that is coming in. Dropping it removes what came.
 #[derive(Debug)]
 pub struct SnapshotSink {
-    staged: Staged,
-    db: Option<Opened>,
-    txn: Option<Txn>,
+    staging: Staging,
     head: Option<SnapshotHead>,
     due: u64,
     kind: Kind,
     counts: Counts,
     digest: Digest,
-    pending_bytes: usize,
     /// Why no chunk is taken any more.
     failed: Option<SnapshotRefused>,
-}
-
-struct Txn(WriteTransaction);
-
-impl std::fmt::Debug for Txn {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Txn")
-    }
 }
 
 impl SnapshotSink {
@@ -63,28 +39,16 @@ impl SnapshotSink {
     /// # Errors
     /// The disk's.
     pub fn new(disk: Arc<dyn Disk>) -> Result<Self, StorageError> {
-        let name = incoming_name();
         let _inside = Inside::enter();
-        let options = StoreOptions {
-            cache_bytes: CACHE_BYTES,
-        };
-        let staged = Staged::new(disk.clone(), name.clone());
-        let db = Opened::make(&*disk, &name, options)?;
-        let mut sink = Self {
-            staged,
-            db: Some(db),
-            txn: None,
+        Ok(Self {
+            staging: Staging::new(disk)?,
             head: None,
             due: 0,
             kind: Kind::Head,
             counts: Counts::default(),
             digest: [0; DIGEST_LEN],
-            pending_bytes: 0,
             failed: None,
-        };
-        let made = make_tables(sink.txn()?);
-        made.map_err(|e| sink.redb("create", e))?;
-        Ok(sink)
+        })
     }
 
     /// What the first chunk said; `None` before it.
@@ -147,14 +111,7 @@ impl SnapshotSink {
                 .unwrap_or_else(|| SnapshotRefused::Contradiction(what.into())));
         };
         self.mark(&head)?;
-        self.commit(true)?;
-        if let Some(Opened { db, file }) = self.db.take() {
-            drop(db);
-            file.sync()
-                .map_err(|e| StorageError::io(self.staged.path(), "sync", e))?;
-        }
-        let disk = self.staged.disk().clone();
-        let mut staged = std::mem::replace(&mut self.staged, Staged::new(disk, String::new()));
+        let mut staged = self.staging.finish()?;
         staged.complete(head);
         Ok(staged)
     }
@@ -199,11 +156,7 @@ impl SnapshotSink {
             Kind::Leases => self.leases(chunk.body)?,
             Kind::Meta => self.metas(chunk.body)?,
         }
-        self.pending_bytes += chunk.body.len();
-        if self.pending_bytes >= COMMIT_BYTES {
-            self.commit(false)?;
-        }
-        Ok(())
+        Ok(self.staging.wrote(chunk.body.len(), COMMIT_BYTES)?)
     }
 
     fn check_end(&self, mut body: &[u8]) -> Result<(), SnapshotRefused> {
@@ -220,7 +173,7 @@ impl SnapshotSink {
     }
 
     fn records(&mut self, body: &[u8]) -> Result<(), SnapshotRefused> {
-        let (path, txn) = (self.staged.path(), self.txn()?);
+        let (path, txn) = (self.staging.path(), self.staging.txn()?);
         let mut table = txn
             .open_table(RECORDS)
             .map_err(|e| describe(&path, "open", e.into()))?;
@@ -249,7 +202,7 @@ impl SnapshotSink {
     }
 
     fn leases(&mut self, body: &[u8]) -> Result<(), SnapshotRefused> {
-        let (path, txn) = (self.staged.path(), self.txn()?);
+        let (path, txn) = (self.staging.path(), self.staging.txn()?);
         let mut table = txn
             .open_table(LEASES)
             .map_err(|e| describe(&path, "open", e.into()))?;
@@ -274,7 +227,7 @@ impl SnapshotSink {
     }
 
     fn metas(&mut self, body: &[u8]) -> Result<(), SnapshotRefused> {
-        let (path, txn) = (self.staged.path(), self.txn()?);
+        let (path, txn) = (self.staging.path(), self.staging.txn()?);
         let mut table = txn
             .open_table(META)
             .map_err(|e| describe(&path, "open", e.into()))?;
@@ -298,7 +251,7 @@ impl SnapshotSink {
 
     /// The log of whoever installs this ends before it, or went another way.
     fn mark(&mut self, head: &SnapshotHead) -> Result<(), SnapshotRefused> {
-        let (path, txn) = (self.staged.path(), self.txn()?);
+        let (path, txn) = (self.staging.path(), self.staging.txn()?);
         let mut marks = txn
             .open_table(MARKS)
             .map_err(|e| describe(&path, "open", e.into()))?;
@@ -315,47 +268,6 @@ impl SnapshotSink {
                 .map_err(|e| describe_storage(&path, "write", e))?;
         }
         Ok(())
-    }
-
-    /// The transaction that rows go into.
-    fn txn(&mut self) -> Result<&WriteTransaction, StorageError> {
-        if self.txn.is_none() {
-            let path = self.staged.path();
-            let Some(opened) = &self.db else {
-                return Err(StorageError::Failed(path));
-            };
-            let begun = opened.db.begin_write();
-            let txn = begun.map_err(|e| describe(&path, "begin to write", e.into()))?;
-            self.txn = Some(Txn(txn));
-        }
-        let txn = self.txn.as_ref().map(|txn| &txn.0);
-        txn.ok_or_else(|| StorageError::Failed(self.staged.path()))
-    }
-
-    /// Only the last commit must be one that opens at once after a crash: an unfinished file is removed.
-    fn commit(&mut self, last: bool) -> Result<(), StorageError> {
-        self.pending_bytes = 0;
-        let Some(Txn(mut txn)) = self.txn.take() else {
-            return Ok(());
-        };
-        txn.set_durability(Durability::Immediate)
-            .map_err(|e| self.redb("commit", e.into()))?;
-        txn.set_two_phase_commit(last);
-        txn.set_quick_repair(last);
-        txn.commit().map_err(|e| self.redb("commit", e.into()))
-    }
-
-    fn redb(&self, op: &'static str, error: redb::Error) -> StorageError {
-        describe(&self.staged.path(), op, error)
-    }
-}
-
-impl Drop for SnapshotSink {
-    fn drop(&mut self) {
-        let _inside = Inside::enter();
-        // Before the file goes: closing writes to it.
-        drop(self.txn.take());
-        drop(self.db.take());
     }
 }
 

@@ -1,0 +1,43 @@
+//! The published clients' scripts on a cluster: through a follower alone, and with all endpoints.
+
+use std::process::Command;
+
+use super::{members::Cluster, one_at_a_time};
+use crate::clients;
+
+/// The address of a follower, and those of all members.
+async fn endpoints(cluster: &Cluster) -> (String, String) {
+    let leader = cluster.agreed().await;
+    let follower = cluster.server((leader + 1) % 3).address();
+    let all: Vec<String> = (0..3)
+        .map(|place| cluster.server(place).address())
+        .collect();
+    (follower, all.join(","))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_clients_scripts_pass_through_a_follower_and_with_three_endpoints() {
+    let _one = one_at_a_time().await;
+    let cluster = Cluster::start("suites", 3);
+    let (follower, all) = endpoints(&cluster).await;
+    match clients::go_client() {
+        Ok(program) => {
+            // The first is long and knows leaders' changes from elsewhere, the second expects a lone member.
+            let mut command = Command::new(&program);
+            command.args([&follower, "fencing", "maintenance"]);
+            clients::passes("go-client", "a follower", &mut command);
+        }
+        Err(why) => clients::skip("Go client on a cluster", &why),
+    }
+    match clients::python_client() {
+        Ok((python, script)) => {
+            let mut command = Command::new(python);
+            command.arg(script).arg(&follower);
+            clients::passes("python-client", "a follower", &mut command);
+        }
+        Err(why) => clients::skip("Python client on a cluster", &why),
+    }
+    let rust = clients::rust_client();
+    clients::passes("rust-client", "a follower", rust().arg(&follower));
+    clients::passes("rust-client", "all three", rust().arg(&all));
+}
