@@ -1,6 +1,6 @@
 //! Maintenance.Snapshot: etcd's own file, which etcd's own tools check, restore and serve.
 
-mod content;
+pub(crate) mod content;
 mod restore;
 mod stream;
 
@@ -50,7 +50,7 @@ fn read(file: &[u8]) -> (SnapshotSummary, Vec<Item>) {
 }
 
 /// Runs Debian's etcdctl and gives what it printed.
-fn etcdctl(program: &Path, words: &[&str]) -> String {
+pub(crate) fn etcdctl(program: &Path, words: &[&str]) -> String {
     let output = Command::new(program)
         .env("ETCDCTL_API", "3")
         .args(words)

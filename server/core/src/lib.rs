@@ -6,6 +6,7 @@
 
 pub mod alarm;
 pub mod backend;
+pub mod compactor;
 pub mod error;
 pub mod lease;
 pub mod log;

@@ -9,6 +9,7 @@ use kvorum_v3rpc::SERVER_VERSION;
 
 use crate::config::{CONFIG, KEYS};
 use crate::exit::Exit;
+use crate::tools::{self, Tool};
 
 /// What was asked for.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub(crate) enum Request {
     Version,
     /// Print the completions of a shell.
     Completions(Shell),
+    /// Do something else than running a member.
+    Tool(Tool, ArgMatches),
 }
 
 const EXIT_CODES: &str = "\
@@ -33,6 +36,7 @@ Exit codes:
   4  an address cannot be bound
   5  the operating system refuses a thread or a signal handler
   6  the cluster has removed this member
+  7  a snapshot, recover or verify command failed or found damage
 A panic, which is a bug, ends the process with SIGABRT.";
 
 /// Reads the command line; prints help or the error and ends the process where clap says so.
@@ -43,7 +47,10 @@ pub(crate) fn parse() -> Request {
         Some(("completions", matches)) => {
             Request::Completions(matches.get_one("shell").copied().unwrap_or(Shell::Bash))
         }
-        Some((_, matches)) => Request::Serve(flags(matches)),
+        Some((name, matches)) => match tools::all().into_iter().find(|t| t.0.get_name() == name) {
+            Some((_, tool)) => Request::Tool(tool, matches.clone()),
+            None => Request::Serve(flags(matches)),
+        },
         None => Request::Serve(flags(&matches)),
     }
 }
@@ -87,6 +94,7 @@ fn command() -> Command {
                 .about("Print shell completions")
                 .arg(shell),
         )
+        .subcommands(tools::all().into_iter().map(|tool| tool.0))
         .after_help(EXIT_CODES)
 }
 

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 mod access;
+mod compaction;
 mod keys;
 mod logging;
 mod problem;

@@ -19,6 +19,8 @@ pub(crate) enum Exit {
     SystemRefuses = 5,
     /// The cluster has removed this member.
     Removed = 6,
+    /// A tool (snapshot, recover, verify) could not do its work, or found damage.
+    ToolFailed = 7,
 }
 
 impl From<Exit> for ExitCode {

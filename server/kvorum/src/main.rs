@@ -8,6 +8,7 @@ mod log;
 mod memory;
 mod process;
 mod serve;
+mod tools;
 
 use std::process::ExitCode;
 
@@ -18,6 +19,7 @@ fn main() -> ExitCode {
         cli::Request::Serve(flags) => serve(flags),
         cli::Request::Version => cli::print_version(),
         cli::Request::Completions(shell) => cli::print_completions(shell),
+        cli::Request::Tool(tool, matches) => tool(&matches),
     };
     exit.into()
 }

@@ -65,6 +65,7 @@ fn serve(settings: Settings) -> Result<Exit, Ended> {
     runtime.block_on(async {
         let signals = Signals::register().map_err(|error| refuses("signal handlers", &error))?;
         let console = Console::start(console, &member, &settings)?;
+        compact_by_itself(&member, &settings)?;
         let running = Running {
             member,
             front,
@@ -112,6 +113,19 @@ fn start_member(settings: &Settings, urls: &Urls) -> Result<Member, Ended> {
             Exit::BadDataDir
         }
     })
+}
+
+/// Compacts history where the settings ask for it; ends with the runtime.
+fn compact_by_itself(member: &Member, settings: &Settings) -> Result<(), Ended> {
+    let Some(retention) = settings.auto_compaction else {
+        return Ok(());
+    };
+    let handle = member
+        .handle()
+        .map_err(|error| refuses("a thread", &error))?;
+    tokio::spawn(handle.run());
+    tokio::spawn(kvorum_member::compactor::run(handle, retention));
+    Ok(())
 }
 
 /// The line that everybody waits for, and the same for systemd.

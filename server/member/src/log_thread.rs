@@ -2,6 +2,7 @@
 //! waiting by it, by the core thread itself, which saves two thread switches.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use kvorum_core::log::Append;
@@ -33,7 +34,12 @@ impl LogWriter {
 
     fn append(&mut self, shared: &Shared, groups: &[Append]) -> Result<(), StorageError> {
         let begin = Instant::now();
-        let stats = self.log.append(groups)?;
+        // A write that hangs never comes back to say so: who looks on compares this with the clock.
+        let since_ms = &shared.published.log_write_since_ms;
+        since_ms.store(shared.clock.now_ms().max(1), Ordering::Relaxed);
+        let stats = self.log.append(groups);
+        since_ms.store(0, Ordering::Relaxed);
+        let stats = stats?;
         self.writes += 1;
         shared.meters.wal_synced(begin.elapsed(), &stats);
         Ok(())

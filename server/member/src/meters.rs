@@ -13,6 +13,7 @@ use prometheus::{Histogram, HistogramVec, IntCounter, IntGauge, Registry};
 
 use crate::apply_meter::ApplyMeter;
 use crate::families::{Doubling, counter, gauge, histogram, histograms};
+use crate::room::RoomMeter;
 use crate::stats::LatencyMeter;
 
 /// Counts and latencies of everything a member does.
@@ -25,6 +26,7 @@ pub(crate) struct Meters {
     pub(crate) apply: ApplyMeter,
     pub(crate) ops: OpMeter,
     pub(crate) disk: DiskMeter,
+    pub(crate) room: RoomMeter,
     pub(crate) leases: LeaseMeter,
     pub(crate) compaction: CompactionMeter,
     range_seconds: RangeMeter,
@@ -57,6 +59,7 @@ impl Meters {
             apply: ApplyMeter::new(r),
             ops: OpMeter::new(r),
             disk: DiskMeter::new(r),
+            room: RoomMeter::new(r),
             leases: LeaseMeter::new(r),
             compaction: CompactionMeter::new(r),
             range_seconds: RangeMeter::new(r),

@@ -220,6 +220,9 @@ impl Handle {
 
     /// Refuses what does not fit, and raises the alarm. (etcd: api/v3rpc/quota.go)
     async fn check_quota(&self, cost: i64) -> Result<(), Error> {
+        if cost > 0 && self.shared.published.disk_full.load(Ordering::SeqCst) {
+            return Err(Error::NoSpace);
+        }
         let size = self.shared.store.read().size().total();
         if cost == 0 || size.saturating_add(cost) < self.shared.options.quota_bytes() {
             return Ok(());
@@ -228,8 +231,16 @@ impl Handle {
         Err(Error::NoSpace)
     }
 
+    /// True if the alarm is up for this member; one that another has raised does not count.
+    fn has_raised_nospace(&self) -> bool {
+        let own = self.shared.identity.member_id.0;
+        let view = self.shared.view.read();
+        let mut alarms = view.alarms.iter();
+        alarms.any(|alarm| alarm.member_id == own && alarm.alarm() == pb::AlarmType::Nospace)
+    }
+
     async fn raise_nospace(&self) -> Result<(), Error> {
-        if self.shared.published.nospace.load(Ordering::SeqCst) {
+        if self.has_raised_nospace() {
             return Ok(());
         }
         tracing::warn!(

@@ -99,6 +99,10 @@ pub(crate) struct Published {
     /// This member leads a cluster of its own, so what it has applied is all there is to read.
     pub(crate) reads_freely: AtomicBool,
     pub(crate) nospace: AtomicBool,
+    /// The disk has no room for what writes would add.
+    pub(crate) disk_full: AtomicBool,
+    /// When the write to the log began that is under way, milliseconds; 0 for none.
+    pub(crate) log_write_since_ms: AtomicU64,
     pub(crate) leader_changes: AtomicU64,
     /// Compact revision that waits for the store thread, 0 for none.
     pub(crate) compaction: AtomicI64,

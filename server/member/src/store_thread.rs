@@ -11,6 +11,7 @@ use kvorum_core::mvcc::{CompactCursor, FlushPlan};
 use kvorum_core::{Index, Revision};
 use kvorum_storage::{DataDir, Recycler, StorageError};
 
+use crate::room::{self, SoftLimit};
 use crate::shared::{CoreInput, LogInput, Shared, StoreInput};
 
 /// Between two flushes under a light load: each costs a sync that a single client's next write may meet.
@@ -34,8 +35,11 @@ pub(crate) struct StoreThread {
     compacting: Option<(CompactCursor, Instant)>,
     /// A compaction whose decision is flushed and that waits for the one under way.
     decided: Option<i64>,
-    /// There was no room for the last flush.
+    /// There is no room for a flush.
     full: bool,
+    /// There is no room for the next segment of the log.
+    log_full: bool,
+    soft_limit: SoftLimit,
 }
 
 impl StoreThread {
@@ -47,6 +51,8 @@ impl StoreThread {
             compacting: None,
             decided: None,
             full: false,
+            log_full: false,
+            soft_limit: SoftLimit::default(),
         }
     }
 
@@ -71,6 +77,7 @@ impl StoreThread {
             if sampled.elapsed() >= SAMPLE_INTERVAL {
                 sampled = Instant::now();
                 crate::stats::sample(&self.shared);
+                self.soft_limit.look(&self.shared);
             }
             if stopping {
                 return;
@@ -118,18 +125,27 @@ impl StoreThread {
             self.decided = Some(decided);
         }
         self.recycle()?;
+        if self.full && !flush {
+            // Nobody else looks while nothing is written.
+            self.has_room();
+        }
+        room::tell_disk_full(&self.shared, self.full || self.log_full);
         // Removals write too, and a compaction begins with a flush that holds its decision.
         if self.full { Ok(()) } else { self.compact() }
     }
 
     /// A full disk here only means that the next segment is made later: the log tells if it cannot go on.
-    fn recycle(&self) -> Result<(), StorageError> {
+    fn recycle(&mut self) -> Result<(), StorageError> {
         if !crate::log_thread::needs_next(&self.shared) {
+            self.log_full = false;
             return Ok(());
         }
         match self.recycler.run() {
             Err(e) if !e.is_out_of_space() => Err(e),
-            _ => Ok(()),
+            made => {
+                self.log_full = made.is_err();
+                Ok(())
+            }
         }
     }
 
@@ -137,7 +153,11 @@ impl StoreThread {
     /// keeps what is not flushed, and once memory is full of it, writes wait until there is room.
     fn has_room(&mut self) -> bool {
         let path = &self.shared.options.data_dir;
-        let needed = FLUSH_ROOM_BYTES + 4 * self.shared.store.read().fresh_bytes() as u64;
+        let mut needed = FLUSH_ROOM_BYTES + 4 * self.shared.store.read().fresh_bytes() as u64;
+        if self.full {
+            // A little more than what was missing, or it would come and go.
+            needed += FLUSH_ROOM_BYTES;
+        }
         let room = DataDir::free_bytes(path).is_none_or(|free| free >= needed);
         if room && self.full {
             tracing::info!("the disk has room again; the state is flushed");

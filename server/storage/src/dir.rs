@@ -173,6 +173,17 @@ impl DataDir {
         Ok(())
     }
 
+    /// Makes this the directory of another member, or of one in another cluster, whole or not at all. For recovery and
+    /// rebuilding only: whoever was here before must never be heard of again.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn replace_identity(&mut self, identity: Identity) -> Result<(), DirError> {
+        identity.save(&RealDisk::new(&self.path), IDENTITY)?;
+        self.identity = Some(identity);
+        Ok(())
+    }
+
     /// What was found and mended, or should be mended by the operator; one line each.
     #[must_use]
     pub fn warnings(&self) -> &[String] {

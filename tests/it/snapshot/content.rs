@@ -10,7 +10,7 @@ const KEYS_PER_TXN: usize = 128;
 /// Pairs in one page of a listing.
 const PAGE: i64 = 10_000;
 
-pub(super) fn put_bytes(key: &[u8], value: Vec<u8>) -> pb::PutRequest {
+pub(crate) fn put_bytes(key: &[u8], value: Vec<u8>) -> pb::PutRequest {
     pb::PutRequest {
         key: key.to_vec().into(),
         value: value.into(),
@@ -19,7 +19,7 @@ pub(super) fn put_bytes(key: &[u8], value: Vec<u8>) -> pb::PutRequest {
 }
 
 /// Writes `count` keys, many at a time.
-pub(super) async fn many(rpc: &Rpc, count: usize, value_bytes: usize) {
+pub(crate) async fn many(rpc: &Rpc, count: usize, value_bytes: usize) {
     let numbers: Vec<usize> = (0..count).collect();
     for chunk in numbers.chunks(KEYS_PER_TXN) {
         let puts = chunk.iter().map(|n| {
@@ -32,7 +32,7 @@ pub(super) async fn many(rpc: &Rpc, count: usize, value_bytes: usize) {
 
 /// A bit of everything: any bytes in keys, values larger than a page and larger than a mebibyte, leases, deletions,
 /// several changes in one revision, and a compaction in the middle.
-pub(super) async fn mixed(rpc: &Rpc) {
+pub(crate) async fn mixed(rpc: &Rpc) {
     for id in [77, i64::MAX] {
         let grant = pb::LeaseGrantRequest { id, ttl: 5000 };
         rpc.call(grant).await.expect("grant");
@@ -80,7 +80,7 @@ pub(super) async fn mixed(rpc: &Rpc) {
 }
 
 /// Every pair at a revision, 0 for the newest, and the revision of the store.
-pub(super) async fn everything(rpc: &Rpc, revision: i64) -> (i64, Vec<KeyValue>) {
+pub(crate) async fn everything(rpc: &Rpc, revision: i64) -> (i64, Vec<KeyValue>) {
     let mut all: Vec<KeyValue> = Vec::new();
     loop {
         // The key behind the last one.
@@ -103,7 +103,7 @@ pub(super) async fn everything(rpc: &Rpc, revision: i64) -> (i64, Vec<KeyValue>)
 }
 
 /// All leases with their TTLs.
-pub(super) async fn leases(rpc: &Rpc) -> Vec<(i64, i64, usize)> {
+pub(crate) async fn leases(rpc: &Rpc) -> Vec<(i64, i64, usize)> {
     let list = rpc.call(pb::LeaseLeasesRequest {}).await.expect("leases");
     let mut all = Vec::new();
     for id in list.leases.iter().map(|lease| lease.id) {
@@ -115,7 +115,7 @@ pub(super) async fn leases(rpc: &Rpc) -> Vec<(i64, i64, usize)> {
     all
 }
 
-pub(super) async fn hash_kv(rpc: &Rpc, revision: i64) -> u32 {
+pub(crate) async fn hash_kv(rpc: &Rpc, revision: i64) -> u32 {
     rpc.call(pb::HashKvRequest { revision })
         .await
         .expect("hash")

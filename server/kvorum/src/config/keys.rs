@@ -69,6 +69,10 @@ keys! {
         "Goes into the cluster and member ids when the data directory is made";
     QUOTA_BACKEND_BYTES "quota-backend-bytes" "BYTES" Some("2GiB"),
         "Size of the store from which writes are refused";
+    AUTO_COMPACTION_MODE "auto-compaction-mode" "MODE" Some("periodic"),
+        "periodic or revision: whether auto-compaction-retention is a time or a number of revisions";
+    AUTO_COMPACTION_RETENTION "auto-compaction-retention" "RETENTION" Some("0"),
+        "History that is kept: 30m, 1h, a bare number of hours, or a number of revisions; 0 keeps all of it";
     MAX_TXN_OPS "max-txn-ops" "N" Some("128"),
         "Operations that one transaction may hold";
     MAX_REQUEST_BYTES "max-request-bytes" "BYTES" Some("1536KiB"),

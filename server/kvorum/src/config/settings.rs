@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use kvorum_member::compactor::Retention;
 use kvorum_v3rpc::Access;
 use rustls::ServerConfig;
 
 use super::access;
+use super::compaction;
 use super::keys;
 use super::logging::{self, Logging};
 use super::problem::Problem;
@@ -34,6 +36,8 @@ pub(crate) struct Settings {
     pub(crate) tls: Option<Arc<ServerConfig>>,
     /// Sizes and counts.
     pub(crate) limits: Limits,
+    /// How much history is kept, if it is compacted without being asked.
+    pub(crate) auto_compaction: Option<Retention>,
     /// Who may use HTTP, and whether the JSON gateway is there.
     pub(crate) access: Access,
     /// Timers.
@@ -120,6 +124,7 @@ fn settings(reader: &mut Reader) -> Option<Settings> {
     let advertise_client_urls = reader.advertise_urls(keys::ADVERTISE_CLIENT_URLS);
     let tls = tls_config(reader, listen.as_ref());
     let limits = limits(reader);
+    let auto_compaction = compaction::read(reader);
     let access = access::read(reader);
     let timing = timing(reader);
     let io_threads = match reader.is_given(keys::IO_THREADS) {
@@ -142,6 +147,7 @@ fn settings(reader: &mut Reader) -> Option<Settings> {
         advertise_client_urls: advertise_client_urls?,
         tls,
         limits: limits?,
+        auto_compaction: auto_compaction?,
         access: access?,
         timing: timing?,
         io_threads: usize::try_from(io_threads?).ok()?,

@@ -19,6 +19,25 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "longer than can be counted".to_owned())
 }
 
+/// Durations one after the other, as in `1h30m`: what Go prints and etcd's flags take.
+pub(crate) fn duration_sum(text: &str) -> Result<Duration, String> {
+    let mut sum = Duration::ZERO;
+    let mut rest = text;
+    loop {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let unit = rest.bytes().skip(digits);
+        let unit = unit.take_while(|byte| !byte.is_ascii_digit()).count();
+        let (first, later) = rest.split_at(digits + unit);
+        sum = sum
+            .checked_add(duration(first)?)
+            .ok_or("longer than can be counted")?;
+        if later.is_empty() {
+            return Ok(sum);
+        }
+        rest = later;
+    }
+}
+
 /// A number of bytes, plain or with `KiB`, `MiB`, `GiB` or `TiB`.
 pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     let (number, unit) = split(text)?;

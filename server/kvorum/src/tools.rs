@@ -1,0 +1,59 @@
+//! What the binary does beside running a member: snapshots, recovery, checks.
+
+mod client;
+mod figures;
+mod recover;
+mod snapshot;
+mod verify;
+
+use std::fmt::Display;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use clap::{Arg, ArgMatches, Command};
+
+use crate::exit::Exit;
+
+/// One of them.
+pub(crate) type Tool = fn(&ArgMatches) -> Exit;
+
+/// Their subcommands, and what carries them out.
+pub(crate) fn all() -> Vec<(Command, Tool)> {
+    vec![
+        (snapshot::command(), snapshot::run as Tool),
+        (recover::command(), recover::run),
+        (verify::command(), verify::run),
+    ]
+}
+
+/// Writes to standard output. A reader that hangs up early has seen enough; that is no failure.
+fn print(text: &str) -> Exit {
+    let _ = io::stdout().write_all(text.as_bytes());
+    Exit::Stopped
+}
+
+/// Says why something was not done.
+fn failed(error: &dyn Display) -> Exit {
+    eprintln!("kvorum: {error}");
+    Exit::ToolFailed
+}
+
+fn path(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+    Arg::new(name)
+        .long(name)
+        .value_name(value)
+        .help(help)
+        .value_parser(clap::value_parser!(PathBuf))
+}
+
+fn text(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name(value).help(help)
+}
+
+fn path_of(matches: &ArgMatches, name: &str) -> PathBuf {
+    matches.get_one(name).cloned().unwrap_or_default()
+}
+
+fn text_of(matches: &ArgMatches, name: &str) -> String {
+    matches.get_one(name).cloned().unwrap_or_default()
+}

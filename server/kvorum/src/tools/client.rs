@@ -1,0 +1,309 @@
+//! A call to a member, for the few tools that need one: gRPC over HTTP/2, plain or with TLS.
+
+use std::fmt::Display;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use h2::RecvStream;
+use http::{HeaderMap, Request, header};
+use kvorum_proto::etcdserverpb::{SnapshotRequest, SnapshotResponse};
+use prost::Message;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+const SNAPSHOT: &str = "/etcdserverpb.Maintenance/Snapshot";
+/// A message's length comes behind one byte that says whether it is compressed.
+const FRAME_HEAD: usize = 5;
+/// More than any message of a snapshot.
+const MESSAGE_BYTES_MAX: usize = 16 << 20;
+const WINDOW_BYTES: u32 = 1 << 20;
+
+/// Where a member is, and what to show it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Endpoint {
+    /// `host:port`, or a URL.
+    pub(super) address: String,
+    /// Who signs the member's certificate.
+    pub(super) trusted_ca: Option<PathBuf>,
+    /// Our own chain.
+    pub(super) cert: Option<PathBuf>,
+    /// Its key.
+    pub(super) key: Option<PathBuf>,
+    /// For the connection.
+    pub(super) dial_timeout: Duration,
+}
+
+/// Receives a snapshot into `out`; gives the version that the member tells.
+///
+/// # Errors
+/// The member cannot be reached, it refuses, or the stream breaks off.
+pub(super) async fn snapshot(endpoint: &Endpoint, out: &mut impl Write) -> Result<String, String> {
+    let (secure, authority) = endpoint.authority();
+    let dialling = async {
+        let stream = TcpStream::connect(authority).await.map_err(text)?;
+        stream.set_nodelay(true).map_err(text)?;
+        Ok::<_, String>(stream)
+    };
+    let stream = tokio::time::timeout(endpoint.dial_timeout, dialling).await;
+    let stream = stream
+        .map_err(|_| "no connection in time".to_owned())
+        .and_then(|stream| stream)
+        .map_err(|e| format!("{authority}: {e}"))?;
+    if secure {
+        let stream = endpoint.secure(authority, stream).await?;
+        receive(stream, authority, out).await
+    } else {
+        receive(stream, authority, out).await
+    }
+}
+
+fn text(error: impl Display) -> String {
+    error.to_string()
+}
+
+impl Endpoint {
+    /// Whether TLS is spoken there, and `host:port`.
+    fn authority(&self) -> (bool, &str) {
+        let address = self.address.trim_end_matches('/');
+        match (
+            address.strip_prefix("https://"),
+            address.strip_prefix("http://"),
+        ) {
+            (Some(rest), _) => (true, rest),
+            (_, Some(rest)) => (false, rest),
+            // As etcdctl: files for TLS mean TLS.
+            _ => (self.trusted_ca.is_some() || self.cert.is_some(), address),
+        }
+    }
+
+    async fn secure(
+        &self,
+        authority: &str,
+        stream: TcpStream,
+    ) -> Result<impl AsyncRead + AsyncWrite + Unpin + use<>, String> {
+        let host = authority
+            .rsplit_once(':')
+            .map_or(authority, |(host, _)| host);
+        let host = host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_owned();
+        let name = ServerName::try_from(host).map_err(text)?;
+        let connector = TlsConnector::from(Arc::new(self.tls()?));
+        let stream = connector.connect(name, stream).await;
+        stream.map_err(|e| format!("{authority}: TLS: {e}"))
+    }
+
+    fn tls(&self) -> Result<ClientConfig, String> {
+        let Some(ca) = &self.trusted_ca else {
+            return Err(
+                "--cacert is missing: TLS needs the certificate of who signed the member's".into(),
+            );
+        };
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates(ca)? {
+            let added = roots.add(certificate);
+            added.map_err(|e| format!("--cacert {}: {e}", ca.display()))?;
+        }
+        let config = ClientConfig::builder().with_root_certificates(roots);
+        let mut config = match (&self.cert, &self.key) {
+            (Some(cert), Some(key)) => {
+                let shown = key.display();
+                let key =
+                    PrivateKeyDer::from_pem_file(key).map_err(|e| format!("--key {shown}: {e}"))?;
+                let with = config.with_client_auth_cert(certificates(cert)?, key);
+                with.map_err(|e| format!("--cert, --key: {e}"))?
+            }
+            (None, None) => config.with_no_client_auth(),
+            _ => return Err("--cert and --key belong together: one is missing".into()),
+        };
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(config)
+    }
+}
+
+fn certificates(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, String> {
+    let shown = path.display();
+    let read = CertificateDer::pem_file_iter(path).map_err(|e| format!("{shown}: {e}"))?;
+    let all: Result<Vec<_>, _> = read.collect();
+    match all {
+        Ok(all) if !all.is_empty() => Ok(all),
+        Ok(_) => Err(format!("{shown}: no certificate in it")),
+        Err(e) => Err(format!("{shown}: {e}")),
+    }
+}
+
+async fn receive(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    authority: &str,
+    out: &mut impl Write,
+) -> Result<String, String> {
+    let broken = |e: h2::Error| format!("{authority}: {e}");
+    let (mut sender, connection) = h2::client::Builder::new()
+        .initial_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .enable_push(false)
+        .handshake::<_, Bytes>(stream)
+        .await
+        .map_err(broken)?;
+    // Its end shows in the stream.
+    let connection = tokio::spawn(connection);
+    let request = Request::post(format!("http://{authority}{SNAPSHOT}"))
+        .header(header::CONTENT_TYPE, "application/grpc")
+        .header(header::TE, "trailers")
+        .body(())
+        .map_err(text)?;
+    let (answer, mut body) = sender.send_request(request, false).map_err(broken)?;
+    body.send_data(frame(&SnapshotRequest {}), true)
+        .map_err(broken)?;
+    let answer = answer.await.map_err(broken)?;
+    if !answer.status().is_success() {
+        return Err(format!("{authority}: HTTP status {}", answer.status()));
+    }
+    if answer.headers().contains_key("grpc-status") {
+        outcome(answer.headers())?;
+    }
+    let version = write_out(answer.into_body(), out).await;
+    connection.abort();
+    version.map_err(|e| format!("{authority}: {e}"))
+}
+
+fn frame(message: &impl Message) -> Bytes {
+    let body = message.encode_to_vec();
+    let length = u32::try_from(body.len()).unwrap_or(u32::MAX).to_be_bytes();
+    [&[0][..], &length, &body].concat().into()
+}
+
+/// Writes what comes; the last message is one with nothing behind it, and then the status must be good.
+async fn write_out(mut body: RecvStream, out: &mut impl Write) -> Result<String, String> {
+    let (mut waiting, mut version, mut remaining) = (BytesMut::new(), String::new(), None);
+    while let Some(chunk) = body.data().await {
+        let chunk = chunk.map_err(text)?;
+        body.flow_control()
+            .release_capacity(chunk.len())
+            .map_err(text)?;
+        waiting.extend_from_slice(&chunk);
+        while let Some(message) = next_message(&mut waiting)? {
+            let part = SnapshotResponse::decode(message).map_err(text)?;
+            out.write_all(&part.blob).map_err(text)?;
+            remaining = Some(part.remaining_bytes);
+            version = part.version;
+        }
+    }
+    let trailers = body.trailers().await.map_err(text)?;
+    outcome(&trailers.unwrap_or_default())?;
+    match remaining {
+        Some(0) if waiting.is_empty() => Ok(version),
+        _ => Err("the snapshot ended before its time".into()),
+    }
+}
+
+fn next_message(waiting: &mut BytesMut) -> Result<Option<Bytes>, String> {
+    let Some((head, rest)) = waiting.split_first_chunk::<FRAME_HEAD>() else {
+        return Ok(None);
+    };
+    let [compressed, length @ ..] = *head;
+    let length = u32::from_be_bytes(length) as usize;
+    if compressed != 0 || length > MESSAGE_BYTES_MAX {
+        return Err("the answer is no snapshot".into());
+    }
+    if rest.len() < length {
+        return Ok(None);
+    }
+    waiting.advance(FRAME_HEAD);
+    Ok(Some(waiting.split_to(length).freeze()))
+}
+
+/// What the member says of the call as a whole.
+fn outcome(headers: &HeaderMap) -> Result<(), String> {
+    let value = |name| headers.get(name).and_then(|v| v.to_str().ok());
+    match value("grpc-status") {
+        Some("0") => Ok(()),
+        Some(code) => {
+            let message = value("grpc-message").unwrap_or_default();
+            Err(format!("refused (gRPC code {code}): {}", unescape(message)))
+        }
+        None => Err("the stream broke off".into()),
+    }
+}
+
+/// Undoes the percent-encoding of `grpc-message`.
+fn unescape(message: &str) -> String {
+    let mut bytes = Vec::with_capacity(message.len());
+    let mut rest = message.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let digits = tail.get(..2).and_then(|d| std::str::from_utf8(d).ok());
+        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match (first, byte) {
+            (b'%', Some(byte)) => {
+                bytes.push(byte);
+                rest = tail.get(2..).unwrap_or_default();
+            }
+            _ => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_taken_as_etcdctl_takes_them() {
+        let at = |address: &str, ca: Option<&str>| Endpoint {
+            address: address.into(),
+            trusted_ca: ca.map(PathBuf::from),
+            ..Endpoint::default()
+        };
+        assert_eq!(
+            at("localhost:2379", None).authority(),
+            (false, "localhost:2379")
+        );
+        assert_eq!(
+            at("http://[::1]:2379/", None).authority(),
+            (false, "[::1]:2379")
+        );
+        assert_eq!(at("https://a:1", None).authority(), (true, "a:1"));
+        assert_eq!(at("a:1", Some("ca.pem")).authority(), (true, "a:1"));
+    }
+
+    #[test]
+    fn messages_are_cut_out_of_whatever_pieces_come() {
+        let mut waiting = BytesMut::new();
+        let whole = [
+            frame(&SnapshotRequest {}),
+            frame(&SnapshotResponse {
+                version: "3.6.0".into(),
+                ..Default::default()
+            }),
+        ]
+        .concat();
+        let mut messages = Vec::new();
+        for byte in whole {
+            waiting.extend_from_slice(&[byte]);
+            while let Some(message) = next_message(&mut waiting).expect("sound") {
+                messages.push(message);
+            }
+        }
+        assert_eq!(messages.len(), 2);
+        assert!(waiting.is_empty());
+        let mut compressed = BytesMut::from(&[1, 0, 0, 0, 0][..]);
+        assert!(next_message(&mut compressed).is_err());
+    }
+
+    #[test]
+    fn words_of_a_refusal_are_readable() {
+        assert_eq!(unescape("a%20b%C3%A4%2"), "a bä%2");
+    }
+}

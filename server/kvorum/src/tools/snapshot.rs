@@ -1,0 +1,245 @@
+//! `kvorum snapshot`: save one from a running member, look at one, make a data directory of one.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use kvorum_member::offline::{
+    RestoreOptions, check_snapshot, parse_initial_cluster, restore, snapshot_status,
+};
+
+use super::client::{self, Endpoint};
+use super::figures::{Format, show};
+use super::{failed, path, path_of, print, text, text_of};
+use crate::exit::Exit;
+
+const SAVE: &str = "save";
+const STATUS: &str = "status";
+const RESTORE: &str = "restore";
+
+/// How it is typed.
+pub(super) fn command() -> Command {
+    Command::new("snapshot")
+        .about("Save, inspect and restore snapshots, in etcd's own file format")
+        .subcommand_required(true)
+        .subcommand(save_command())
+        .subcommand(
+            Command::new(STATUS)
+                .about("Check a snapshot file and show its figures")
+                .arg(file())
+                .arg(
+                    Arg::new("write-out")
+                        .short('w')
+                        .long("write-out")
+                        .value_parser(clap::value_parser!(Format))
+                        .default_value("simple")
+                        .help("simple: hash, revision, total keys, total size, version"),
+                ),
+        )
+        .subcommand(restore_command())
+}
+
+fn file() -> Arg {
+    Arg::new("file")
+        .value_name("FILE")
+        .required(true)
+        .value_parser(clap::value_parser!(PathBuf))
+}
+
+fn save_command() -> Command {
+    Command::new(SAVE)
+        .about("Save a snapshot of a running member, kvorum or etcd")
+        .arg(file())
+        .arg(
+            text(
+                "endpoints",
+                "URL",
+                "The one member to ask; https:// for TLS",
+            )
+            .default_value("127.0.0.1:2379"),
+        )
+        .arg(path(
+            "cacert",
+            "FILE",
+            "PEM certificates that sign the member's",
+        ))
+        .arg(path(
+            "cert",
+            "FILE",
+            "PEM certificate chain to show to the member",
+        ))
+        .arg(path("key", "FILE", "PEM private key that belongs to it"))
+        .arg(
+            text("dial-timeout", "SECONDS", "Time for the connection")
+                .value_parser(clap::value_parser!(u64).range(1..=3600))
+                .default_value("5"),
+        )
+}
+
+fn restore_command() -> Command {
+    Command::new(RESTORE)
+        .about("Make the data directory of a member of a new cluster out of a snapshot")
+        .after_help(
+            "Run it once per member, with the same file, --initial-cluster and --initial-cluster-token, then start each \
+             with `kvorum --data-dir DIR --name NAME`. The new cluster has ids of its own: members of the old one \
+             cannot join it.",
+        )
+        .arg(file())
+        .arg(path("data-dir", "DIR", "Where the member's files go: empty or new").required(true))
+        .arg(text("name", "NAME", "Name of this member").default_value("default"))
+        .arg(text(
+            "initial-cluster",
+            "NAME=URL,…",
+            "Names and peer URLs of all members [default: this one alone]",
+        ))
+        .arg(
+            text(
+                "initial-advertise-peer-urls",
+                "URLS",
+                "Where peers reach this member",
+            )
+            .default_value("http://localhost:2380"),
+        )
+        .arg(
+            text("initial-cluster-token", "TOKEN", "Goes into the new ids")
+                .default_value("etcd-cluster"),
+        )
+        .arg(
+            text(
+                "bump-revision",
+                "N",
+                "Raise the revision by so many, so that clients never see one twice",
+            )
+            .value_parser(clap::value_parser!(i64).range(0..=i64::MAX))
+            .requires("mark-compacted"),
+        )
+        .arg(
+            Arg::new("mark-compacted")
+                .long("mark-compacted")
+                .action(ArgAction::SetTrue)
+                .requires("bump-revision")
+                .help("Mark all history before the raised revision as compacted, so that watches begin anew"),
+        )
+        .arg(
+            Arg::new("skip-hash-check")
+                .long("skip-hash-check")
+                .action(ArgAction::SetTrue)
+                .help("Take a file without its SHA-256, such as the db of an etcd's data directory"),
+        )
+}
+
+/// Does it.
+pub(super) fn run(matches: &ArgMatches) -> Exit {
+    let done = match matches.subcommand() {
+        Some((SAVE, matches)) => save(matches),
+        Some((STATUS, matches)) => status(matches),
+        Some((_, matches)) => make(matches),
+        None => Err("say save, status or restore".into()),
+    };
+    match done {
+        Ok(text) => print(&text),
+        Err(reason) => failed(&reason),
+    }
+}
+
+fn save(matches: &ArgMatches) -> Result<String, String> {
+    let endpoint = Endpoint {
+        address: text_of(matches, "endpoints"),
+        trusted_ca: matches.get_one("cacert").cloned(),
+        cert: matches.get_one("cert").cloned(),
+        key: matches.get_one("key").cloned(),
+        dial_timeout: Duration::from_secs(matches.get_one("dial-timeout").copied().unwrap_or(5)),
+    };
+    if endpoint.address.contains(',') {
+        return Err("--endpoints: a snapshot is that of one member: name one".into());
+    }
+    let file = path_of(matches, "file");
+    let begin = Instant::now();
+    let mut part = file.clone().into_os_string();
+    part.push(".part");
+    let part = PathBuf::from(part);
+    let version = receive(&endpoint, &part);
+    let version = version.and_then(|version| put_in_place(&part, &file).map(|()| version));
+    if version.is_err() {
+        // What was received is of no use, and may not be there at all.
+        let _ = fs::remove_file(&part);
+    }
+    let (version, took) = (version?, begin.elapsed().as_secs_f64());
+    let mut text = format!("Snapshot saved at {} ({took:.1} s)\n", file.display());
+    if !version.is_empty() {
+        text.push_str(&format!("Server version {version}\n"));
+    }
+    Ok(text)
+}
+
+fn receive(endpoint: &Endpoint, part: &Path) -> Result<String, String> {
+    let shown = part.display();
+    let failed = |what: &str, e: std::io::Error| format!("{what} {shown}: {e}");
+    let mut out = File::create(part).map_err(|e| failed("create", e))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| format!("the system refuses a runtime: {e}"))?;
+    let version = runtime.block_on(client::snapshot(endpoint, &mut out))?;
+    out.sync_all().map_err(|e| failed("sync", e))?;
+    check_snapshot(part).map_err(|e| e.to_string())?;
+    Ok(version)
+}
+
+fn put_in_place(part: &Path, file: &Path) -> Result<(), String> {
+    let failed =
+        |e: std::io::Error| format!("rename {} to {}: {e}", part.display(), file.display());
+    fs::rename(part, file).map_err(failed)?;
+    let parent = file.parent().filter(|p| !p.as_os_str().is_empty());
+    let parent = File::open(parent.unwrap_or(Path::new(".")));
+    parent.and_then(|dir| dir.sync_all()).map_err(failed)
+}
+
+fn status(matches: &ArgMatches) -> Result<String, String> {
+    let status = snapshot_status(&path_of(matches, "file")).map_err(|e| e.to_string())?;
+    let format = matches.get_one("write-out").copied();
+    Ok(show(&status, format.unwrap_or(Format::Simple)))
+}
+
+fn make(matches: &ArgMatches) -> Result<String, String> {
+    let name = text_of(matches, "name");
+    let peer_urls = text_of(matches, "initial-advertise-peer-urls");
+    let peer_urls: Vec<String> = peer_urls
+        .split(',')
+        .map(|url| url.trim().to_owned())
+        .collect();
+    let initial_cluster = match matches.get_one::<String>("initial-cluster") {
+        Some(text) => parse_initial_cluster(text).map_err(|e| e.to_string())?,
+        None => [(name.clone(), peer_urls.clone())].into(),
+    };
+    let options = RestoreOptions {
+        file: path_of(matches, "file"),
+        data_dir: path_of(matches, "data-dir"),
+        name,
+        initial_cluster,
+        peer_urls,
+        token: text_of(matches, "initial-cluster-token"),
+        skip_hash_check: matches.get_flag("skip-hash-check"),
+        bump_revision: matches.get_one("bump-revision").copied().unwrap_or(0),
+    };
+    let restored = restore(&options).map_err(|e| e.to_string())?;
+    let notes: String = restored
+        .notes
+        .iter()
+        .map(|note| format!("note: {note}\n"))
+        .collect();
+    Ok(format!(
+        "Restored {} into {}: revision {}, {} changes, {} leases\n{notes}\
+         member {:x} of the new cluster {:x}; start it with: kvorum --data-dir {} --name {}\n",
+        options.file.display(),
+        options.data_dir.display(),
+        restored.revision,
+        restored.records,
+        restored.leases,
+        restored.member_id.0,
+        restored.cluster_id.0,
+        options.data_dir.display(),
+        options.name,
+    ))
+}
