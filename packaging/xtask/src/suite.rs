@@ -15,10 +15,12 @@ use crate::ui;
 
 /// Server crates and tests; the console is compiled for the browser and this program is running, so both stand apart.
 /// Every step names the same set: another one would give shared dependencies other features, and compile them again.
-const SERVER: [&str; 5] = [
+const SERVER: [&str; 7] = [
     "--workspace",
     "--exclude",
     "kvorum-ui",
+    "--exclude",
+    "kvorum-sim",
     "--exclude",
     "xtask",
 ];

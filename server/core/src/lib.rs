@@ -12,6 +12,7 @@ pub mod lease;
 pub mod log;
 pub mod machine;
 pub mod membership;
+pub mod mutants;
 pub mod mvcc;
 pub mod node;
 pub mod replica;

@@ -6,6 +6,7 @@ use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use kvorum_proto::kvorumpb::Stamp;
 
 use crate::backend::SideChange;
+use crate::mutants::{self, Mutant};
 
 /// Sessions that are remembered; the one that has been silent for longest goes first. A member has one per start.
 const SESSIONS_MAX: usize = 128;
@@ -43,7 +44,8 @@ impl Sessions {
             session.floor = stamp.floor;
             session.applied = session.applied.split_off(&stamp.floor);
         }
-        stamp.sequence >= session.floor && session.applied.insert(stamp.sequence)
+        let first = stamp.sequence >= session.floor && session.applied.insert(stamp.sequence);
+        first || mutants::on(Mutant::DuplicatedProposal)
     }
 
     /// The changes since the last call, to be kept; called at the end of each entry.

@@ -17,6 +17,8 @@ use crate::shared::{Arrived, CoreInput, LogInput, Shared, StoreInput};
 
 /// Log entries kept in memory for peers that are a little behind, bytes.
 pub(crate) const TAIL_BYTES: usize = 4 << 20;
+/// A removed leader waits for so many election timeouts at most, until the others know that its removal is committed.
+const FAREWELL: u32 = 10;
 /// From here on a flush does not wait for its interval, bytes.
 const FLUSH_BYTES: usize = 8 << 20;
 /// What clients are told to speak; etcd's newest line without calls we lack.
@@ -202,11 +204,12 @@ impl CoreThread {
             self.removed_at = Some(Instant::now());
         }
         // The others must hear that their change is committed before this member is gone.
-        if self
-            .removed_at
-            .is_some_and(|at| at.elapsed() >= self.shared.options.election_timeout)
-        {
-            self.shared.end(Ended::Removed);
+        if let Some(at) = self.removed_at {
+            let patience = self.shared.options.election_timeout;
+            let heard = self.replica.node().may_leave() && at.elapsed() >= patience;
+            if heard || at.elapsed() >= patience * FAREWELL {
+                self.shared.end(Ended::Removed);
+            }
         }
         match self.out.divergence.take() {
             Some(Divergence::Dissents { index }) => self.shared.end(Ended::Rebuild(format!(

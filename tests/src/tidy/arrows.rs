@@ -170,6 +170,18 @@ const RULES: &[Rule] = &[
         reach: &[],
     },
     Rule {
+        krate: "kvorum-sim",
+        workspace: &[
+            "kvorum-core",
+            "kvorum-proto",
+            "kvorum-storage",
+            "kvorum-tests",
+        ],
+        only: None,
+        direct: &[],
+        reach: ASYNC,
+    },
+    Rule {
         krate: "xtask",
         workspace: &["kvorum-tests"],
         only: None,

@@ -1,8 +1,10 @@
 //! Who votes: changes of the configuration, and how far the others are.
 
-use kvorum_proto::kvorumpb::{self, MemberChange, member_op};
+use kvorum_proto::kvorumpb::{self, MemberChange, RaftMessage, member_op};
 use prost::Message as _;
-use raft::eraftpb::{self, ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2};
+use raft::eraftpb::{
+    self, ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, MessageType,
+};
 use raft::{INVALID_ID, StateRole};
 
 use super::{Node, convert};
@@ -21,6 +23,15 @@ pub struct PeerProgress {
     pub active: bool,
     /// It does not vote.
     pub is_learner: bool,
+}
+
+/// This member is none any more.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Left {
+    /// The entry that removed it.
+    at: u64,
+    /// A leader among the others knows that it is committed.
+    known: bool,
 }
 
 impl Node {
@@ -112,7 +123,57 @@ impl Node {
             .mut_store()
             .set_conf_state(entry.index, state.clone());
         self.alone = convert::is_alone(&state, self.raw.raft.id);
+        if self.is_listed() {
+            self.left = None;
+        } else if self.left.is_none() {
+            let told = self.raw.raft.leader_id;
+            self.left = Some(Left {
+                at: entry.index,
+                known: told != INVALID_ID && told != self.raw.raft.id,
+            });
+        }
         Ok(convert::encode(&state))
+    }
+
+    /// True for a leader that is no member any more. It goes on to tell the others that its removal is committed, and
+    /// does nothing else: raft 0.7 panics where such a leader's log grows, and lets it answer reads by itself once one
+    /// voter is left. (Raft thesis 4.2.2)
+    pub(super) fn only_says_farewell(&self) -> bool {
+        self.left.is_some() && self.raw.raft.state == StateRole::Leader
+    }
+
+    /// True if a removed leader must not take this message.
+    pub(super) fn is_past(&self, message: &RaftMessage) -> bool {
+        let kind = message.kind;
+        self.only_says_farewell()
+            && (kind == MessageType::MsgAppendResponse as i32
+                || kind == MessageType::MsgReadIndex as i32)
+    }
+
+    /// Another leader tells how far the log is committed.
+    pub(super) fn told(&mut self, message: &RaftMessage) {
+        let kind = message.kind;
+        let from_leader =
+            kind == MessageType::MsgAppend as i32 || kind == MessageType::MsgHeartbeat as i32;
+        if let Some(left) = &mut self.left
+            && from_leader
+            && message.commit >= left.at
+        {
+            left.known = true;
+        }
+    }
+
+    /// False for a removed member while the others may not know that its removal is committed: without its vote they
+    /// might never find out.
+    #[must_use]
+    pub fn may_leave(&self) -> bool {
+        let Some(left) = self.left.as_ref().filter(|left| !left.known) else {
+            return true;
+        };
+        let prs = self.raw.raft.prs();
+        let knows = |id: &MemberId| prs.get(id.0).is_some_and(|p| p.committed_index >= left.at);
+        let voters = self.voters();
+        self.only_says_farewell() && voters.iter().filter(|id| knows(id)).count() * 2 > voters.len()
     }
 
     /// Begins to hand the leadership over.

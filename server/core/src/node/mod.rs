@@ -21,8 +21,10 @@ use raft::{Config, RawNode, ReadOnlyOption, StateRole};
 
 use crate::error::Error;
 use crate::log::{Append, Entry, HardState};
+use crate::mutants::{self, Mutant};
 use crate::types::{Index, MemberId, Term};
 use mem_log::MemLog;
+use membership::Left;
 
 pub use convert::{decode_conf_state, encode_conf_state, sole_voter};
 pub use guard::Refused;
@@ -89,6 +91,7 @@ pub struct Node {
     /// The number of the group that a snapshot stands for, while it takes its place.
     installing: Option<(u64, SnapshotMark)>,
     seed: u64,
+    left: Option<Left>,
     /// Term and role for which the election timeout was drawn.
     drawn: Option<(u64, StateRole)>,
 }
@@ -134,6 +137,7 @@ impl Node {
             durable: 0,
             installing: None,
             seed: options.seed,
+            left: None,
             drawn: None,
         };
         node.draw_election_timeout();
@@ -163,12 +167,16 @@ impl Node {
     /// Time passes. A sole voter does not wait for anybody before it campaigns; who is getting a snapshot does not
     /// campaign at all, and neither does one that is told so.
     pub fn tick(&mut self, may_campaign: bool) {
-        let leads = self.raw.raft.state == StateRole::Leader;
-        if self.alone && !leads {
+        let raft = &self.raw.raft;
+        let leads = raft.state == StateRole::Leader;
+        // A sole voter elects itself on the spot, and raft insists that its log is durable then.
+        let durable = raft.raft_log.persisted == raft.raft_log.last_index();
+        if self.alone && !leads && durable {
             // The only error is that there is a campaign already.
             let _campaigning = self.raw.campaign();
         }
-        if leads || (may_campaign && !self.is_installing()) {
+        let may_campaign = may_campaign && !self.is_installing() && (durable || !self.alone);
+        if leads || may_campaign {
             self.raw.tick();
         }
         self.draw_election_timeout();
@@ -180,6 +188,10 @@ impl Node {
     /// The message is none that a correct peer sends; nothing happened.
     pub fn receive(&mut self, message: RaftMessage) -> Result<(), Refused> {
         guard::check(&self.raw, self.is_installing(), &message)?;
+        if self.is_past(&message) {
+            return Ok(());
+        }
+        self.told(&message);
         let message = convert::raft_message(message)?;
         // What raft refuses here it may ignore: a message of an older term, or of a member that is gone.
         let _ignored = self.raw.step(message);
@@ -247,7 +259,9 @@ impl Node {
     /// Asks for the index up to which a linearizable read must wait. `context` must never be used twice: raft 0.7
     /// can confirm a read by answers to an older one with the same context (etcd #20418).
     pub fn read_index(&mut self, context: Vec<u8>) {
-        self.raw.read_index(context);
+        if !self.only_says_farewell() {
+            self.raw.read_index(context);
+        }
     }
 
     /// True if this leader has committed an entry of its own term; before, its commit index may be behind.
@@ -276,9 +290,15 @@ impl Node {
     /// Everything up to group `number` is durable; collects what that sets free.
     pub fn persisted(&mut self, number: u64, ready: &mut Ready) {
         self.durable = self.durable.max(number);
-        self.raw.on_persist_ready(number);
+        self.raw_persisted(number);
         self.release(number, ready);
         self.draw_election_timeout();
+    }
+
+    fn raw_persisted(&mut self, number: u64) {
+        if !self.only_says_farewell() {
+            self.raw.on_persist_ready(number);
+        }
     }
 
     /// Collects what has to happen. False if there is nothing.
@@ -293,18 +313,25 @@ impl Node {
             self.told = leadership;
             out.leadership = Some(leadership);
         }
-        if let Some(hs) = rd.hs() {
+        if let Some(hs) = rd.hs()
+            && !mutants::on(Mutant::LostHardState)
+        {
             self.hard_state = Some(convert::hard_state(hs));
         }
-        route(rd.take_messages(), out);
+        // A sole voter's term is its own word only until it is durable: after a crash it may give the same term to other
+        // entries, and a learner would keep those that it got. Nothing is lost by the wait, since nobody else decides.
+        let waits = |m: &Message| self.alone && m.msg_type == MessageType::MsgAppend;
+        let (news, now): (Vec<_>, Vec<_>) = rd.take_messages().into_iter().partition(waits);
+        route(now, out);
         for read in rd.take_read_states() {
             out.reads.push((read.request_ctx, Index(read.index)));
         }
         out.committed
             .extend(rd.take_committed_entries().into_iter().map(convert::entry));
         let held = rd.take_persisted_messages();
-        let (held, free): (Vec<_>, Vec<_>) = held.into_iter().partition(promises_durability);
+        let (mut held, free): (Vec<_>, Vec<_>) = held.into_iter().partition(promises_durability);
         route(free, out);
+        held.extend(news);
         self.take_snapshot(number, rd.snapshot(), out);
         let entries = rd.take_entries();
         self.raw.mut_store().append(&entries);
@@ -327,11 +354,15 @@ impl Node {
                 .extend(held);
         }
         self.raw.advance_append_async(rd);
+        if mutants::on(Mutant::ReplyBeforeSync) {
+            self.durable = self.handed_out;
+            self.raw_persisted(number);
+        }
         // Nothing is being written: what was only waiting for the order is as durable as it will get.
         if self.durable >= self.handed_out && self.installing.is_none() {
             self.release(self.handed_out, out);
             if !must_write {
-                self.raw.on_persist_ready(number);
+                self.raw_persisted(number);
             }
         }
         true

@@ -143,7 +143,10 @@ impl Replica {
             out.answers.push((id, Answer::Applied(result)));
         }
         out.view_changed = true;
-        out.removed |= !self.is_member();
+        if !self.is_member() {
+            out.removed = true;
+            self.end_of_leading();
+        }
         Ok(())
     }
 }

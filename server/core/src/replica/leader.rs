@@ -64,7 +64,7 @@ impl Replica {
         }
     }
 
-    fn end_of_leading(&mut self) {
+    pub(super) fn end_of_leading(&mut self) {
         // Those with a stamp are sent again by whoever asked; what the cluster itself wanted, the next leader decides.
         self.commands
             .retain(|c| c.stamp.is_none() && c.request_id != 0);
@@ -80,7 +80,7 @@ impl Replica {
 
     /// The first applied entry of its own term tells a leader that it has seen everything committed before.
     pub(super) fn settle(&mut self, now_ms: u64, out: &mut Output) {
-        let leads = self.leadership.is_leader && self.node.leads_surely();
+        let leads = self.leadership.is_leader && self.is_member() && self.node.leads_surely();
         if !leads || self.settled.is_some() || self.node.committed() > self.applied {
             return;
         }

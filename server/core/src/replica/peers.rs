@@ -261,6 +261,11 @@ impl Replica {
 
     /// The digest of this member at a check; the leader compares.
     pub(super) fn note_digest(&mut self, index: u64, digest: u64, out: &mut Output) {
+        // Checks that waited together are in one entry: the first counts, else one member's first would be held
+        // against another's second.
+        if self.digests.own(index).is_some() {
+            return;
+        }
         self.digests.note(index, digest);
         let report = DigestReport { index, digest };
         if self.leadership.is_leader {

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 
+use crate::mutants::{self, Mutant};
 use crate::types::{Index, RequestId};
 
 /// A round without an answer is given up after this long, and its reads join the next. (etcd: 500 ms)
@@ -33,6 +34,8 @@ pub(super) struct Reads {
     member: u64,
     session: u64,
     counter: u64,
+    /// Some of those that wait were asked before.
+    again: bool,
     waiting: Vec<Waiting>,
     rounds: VecDeque<Round>,
     /// Confirmed, and waiting until this much is applied.
@@ -45,6 +48,7 @@ impl Reads {
             member,
             session,
             counter: 0,
+            again: false,
             waiting: Vec::new(),
             rounds: VecDeque::new(),
             confirmed: VecDeque::new(),
@@ -63,7 +67,10 @@ impl Reads {
         if self.waiting.is_empty() || self.rounds.len() >= ROUNDS_MAX {
             return None;
         }
-        self.counter += 1;
+        if !(self.again && mutants::on(Mutant::ReusedReadContext)) {
+            self.counter += 1;
+        }
+        self.again = false;
         self.rounds.push_back(Round {
             counter: self.counter,
             begun_ms: now_ms,
@@ -125,6 +132,7 @@ impl Reads {
 
     /// The leader changed: nobody will answer the rounds under way.
     pub(super) fn restart(&mut self) {
+        self.again |= !self.rounds.is_empty();
         let mut reads: Vec<Waiting> = self.rounds.drain(..).flat_map(|r| r.reads).collect();
         reads.append(&mut self.waiting);
         self.waiting = reads;

@@ -8,6 +8,7 @@ use pb::watch_request::RequestUnion;
 use super::group::Wanted;
 use super::hub::{Hub, Told, Watcher};
 use super::stream::StreamId;
+use crate::mutants::{self, Mutant};
 use crate::types::WatchId;
 
 /// The id in answers that belong to no watcher.
@@ -118,12 +119,13 @@ impl Hub {
         let Some(s) = self.stream_mut(stream) else {
             return;
         };
-        if s.progress_at.is_none_or(|at| at > revision) {
+        let early = mutants::on(Mutant::EventAfterProgress);
+        if s.progress_at.is_none_or(|at| at > revision && !early) {
             return;
         }
         s.progress_at = None;
         let keys: Vec<_> = s.watchers.values().copied().collect();
-        if !keys.is_empty() && keys.into_iter().all(|k| self.stands_at_end(k)) {
+        if !keys.is_empty() && (early || keys.into_iter().all(|k| self.stands_at_end(k))) {
             self.tell(
                 stream,
                 &Told {
