@@ -5,6 +5,7 @@ use std::{env, fmt::Write as _, fs, path::PathBuf};
 use protox::prost::Message as _;
 use protox::prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor};
 
+<<<<<<< HEAD
 const FILES: &[&str] = &[
     "rpc.proto",
     "kv.proto",
@@ -14,6 +15,7 @@ const FILES: &[&str] = &[
     "lease.proto",
     "health.proto",
     "kvorum.proto",
+    "membership.proto",
     "peer.proto",
     "transport.proto",
 ];

@@ -128,6 +128,12 @@ impl Driver {
             .published
             .nospace
             .store(nospace, Ordering::SeqCst);
+        let own = self.shared.identity.member_id;
+        let is_learner = machine.members().get(own).is_some_and(|m| m.is_learner);
+        self.shared
+            .published
+            .is_learner
+            .store(is_learner, Ordering::SeqCst);
         *self.shared.view.write() = Arc::new(view);
     }
 }

@@ -31,6 +31,12 @@ pub(crate) fn member_id(peer_urls: &[String], token: &str) -> MemberId {
     MemberId(first_eight(&hash.finalize()))
 }
 
+/// The id of a member that is added to a cluster that runs: from its peer URLs and the time, seconds. (etcd leaves the
+/// token out there)
+pub(crate) fn added_member_id(peer_urls: &[String], unix_seconds: u64) -> MemberId {
+    member_id(peer_urls, &unix_seconds.to_string())
+}
+
 /// The id of a cluster: from its first members.
 pub(crate) fn cluster_id(members: &[MemberId]) -> ClusterId {
     let mut ids: Vec<u64> = members.iter().map(|m| m.0).collect();

@@ -256,7 +256,7 @@ impl Handle {
     }
 
     /// Proposes a command and waits for its answer.
-    async fn propose(&self, op: Op) -> Result<Reply, Error> {
+    pub(crate) async fn propose(&self, op: Op) -> Result<Reply, Error> {
         let command = Command {
             request_id: 0,
             op: Some(op),

@@ -103,6 +103,8 @@ pub(crate) struct Published {
     pub(crate) disk_full: AtomicBool,
     /// When the write to the log began that is under way, milliseconds; 0 for none.
     pub(crate) log_write_since_ms: AtomicU64,
+    /// This member does not vote.
+    pub(crate) is_learner: AtomicBool,
     pub(crate) leader_changes: AtomicU64,
     /// Compact revision that waits for the store thread, 0 for none.
     pub(crate) compaction: AtomicI64,

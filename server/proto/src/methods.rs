@@ -57,8 +57,9 @@ const AUTH: &str = "etcdserverpb.Auth";
 const LOCK: &str = "v3lockpb.Lock";
 const ELECTION: &str = "v3electionpb.Election";
 const HEALTH: &str = "grpc.health.v1.Health";
+const MEMBERSHIP: &str = "kvorumpb.Membership";
 
-/// Every RPC of etcd 3.6 and 3.7's `RangeStream`, in the order of its services.
+/// Every RPC of etcd 3.6 and 3.7's `RangeStream`, in the order of its services, and our own.
 pub const METHODS: &[Method] = &[
     unary(KV, "Range"),
     server_stream(KV, "RangeStream"),
@@ -112,4 +113,5 @@ pub const METHODS: &[Method] = &[
     unary(HEALTH, "Check"),
     unary(HEALTH, "List"),
     server_stream(HEALTH, "Watch"),
+    unary(MEMBERSHIP, "Replace"),
 ];

@@ -1,8 +1,14 @@
-//! The Cluster service: who the members are.
+//! The Cluster service: who the members are, and changes of them.
 
 use bytes::Bytes;
-use kvorum_member::Handle;
-use kvorum_proto::etcdserverpb::{MemberListRequest, MemberListResponse, ResponseHeader};
+use kvorum_core::MemberId;
+use kvorum_member::{Handle, Replacement};
+use kvorum_proto::etcdserverpb::{
+    MemberAddRequest, MemberAddResponse, MemberListRequest, MemberListResponse,
+    MemberPromoteRequest, MemberPromoteResponse, MemberRemoveRequest, MemberRemoveResponse,
+    MemberUpdateRequest, MemberUpdateResponse, ResponseHeader,
+};
+use kvorum_proto::kvorumpb::{ReplaceMemberRequest, ReplaceMemberResponse};
 
 use crate::{
     error::Status,
@@ -15,15 +21,72 @@ pub(crate) async fn member_list(handle: &Handle, message: Bytes) -> Result<Bytes
         handle.read_barrier().await?;
     }
     frame(&MemberListResponse {
-        header: Some(header(handle)),
+        header: header(handle),
         members: handle.members(),
     })
 }
 
+pub(crate) async fn member_add(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
+    let request: MemberAddRequest = decode(message)?;
+    let added = handle
+        .member_add(&request.peer_ur_ls, request.is_learner)
+        .await?;
+    frame(&MemberAddResponse {
+        header: header(handle),
+        member: Some(added.member),
+        members: added.members,
+    })
+}
+
+pub(crate) async fn member_remove(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
+    let request: MemberRemoveRequest = decode(message)?;
+    let members = handle.member_remove(MemberId(request.id)).await?;
+    frame(&MemberRemoveResponse {
+        header: header(handle),
+        members,
+    })
+}
+
+pub(crate) async fn member_update(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
+    let request: MemberUpdateRequest = decode(message)?;
+    let members = handle
+        .member_update(MemberId(request.id), &request.peer_ur_ls)
+        .await?;
+    frame(&MemberUpdateResponse {
+        header: header(handle),
+        members,
+    })
+}
+
+pub(crate) async fn member_promote(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
+    let request: MemberPromoteRequest = decode(message)?;
+    let members = handle.member_promote(MemberId(request.id)).await?;
+    frame(&MemberPromoteResponse {
+        header: header(handle),
+        members,
+    })
+}
+
+/// Not one of etcd's: a lost member and its successor in one change.
+pub(crate) async fn member_replace(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
+    let request: ReplaceMemberRequest = decode(message)?;
+    let wish = Replacement {
+        old: MemberId(request.old_member),
+        peer_urls: request.peer_urls,
+        attempt: 0,
+    };
+    let added = handle.member_replace(wish).await?;
+    frame(&ReplaceMemberResponse {
+        header: header(handle),
+        member: Some(added.member),
+        members: added.members,
+    })
+}
+
 /// Cluster responses carry no revision.
-fn header(handle: &Handle) -> ResponseHeader {
-    ResponseHeader {
+fn header(handle: &Handle) -> Option<ResponseHeader> {
+    Some(ResponseHeader {
         revision: 0,
         ..handle.header(0)
-    }
+    })
 }

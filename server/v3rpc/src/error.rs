@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use kvorum_core::Error;
-use kvorum_member::SnapshotError;
+use kvorum_member::{MemberCallError, SnapshotError};
 
 /// A gRPC status code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,14 +196,6 @@ impl Status {
         Self::of(Code::Unknown, "election: not leader")
     }
 
-    /// The member to lead is no voter of this cluster.
-    pub(crate) const fn bad_leader_transferee() -> Self {
-        Self::of(
-            Code::FailedPrecondition,
-            "etcdserver: bad leader transferee",
-        )
-    }
-
     /// A number outside the enum of actions.
     pub(crate) const fn unknown_method() -> Self {
         Self::of(Code::Unknown, "etcdserver: unknown method")
@@ -266,6 +258,18 @@ impl From<SnapshotError> for Status {
             SnapshotError::Storage(_) => Code::Internal,
         };
         Self::new(code, format!("kvorum: {error}"))
+    }
+}
+
+/// etcd has no words for a URL that is well formed and of no use.
+impl From<MemberCallError> for Status {
+    fn from(error: MemberCallError) -> Self {
+        match error {
+            MemberCallError::Refused(refused) => refused.into(),
+            MemberCallError::Url { .. } => {
+                Self::new(Code::InvalidArgument, format!("kvorum: {error}"))
+            }
+        }
     }
 }
 

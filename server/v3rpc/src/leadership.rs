@@ -1,7 +1,7 @@
 //! Handing the lead to another member.
 
 use bytes::Bytes;
-use kvorum_core::Error;
+use kvorum_core::{Error, MemberId};
 use kvorum_member::Handle;
 use kvorum_proto::etcdserverpb::{Member, MoveLeaderRequest, MoveLeaderResponse};
 
@@ -10,9 +10,8 @@ use crate::{
     frame::{decode, frame},
 };
 
-/// Only the leader can, and only to a voter. The one that leads already has it; there is no other voter yet. The
-/// response has no header.
-pub(crate) fn move_leader(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
+/// Only the leader can, and only to a voter. The response has no header.
+pub(crate) async fn move_leader(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
     let request: MoveLeaderRequest = decode(message)?;
     let own = handle.header(0).member_id;
     if handle.leader() != own {
@@ -20,12 +19,10 @@ pub(crate) fn move_leader(handle: &Handle, message: Bytes) -> Result<Bytes, Stat
     }
     let voter = |member: &Member| member.id == request.target_id && !member.is_learner;
     if !handle.members().iter().any(voter) {
-        return Err(Status::bad_leader_transferee());
+        return Err(Error::BadLeaderTransferee.into());
     }
     if request.target_id != own {
-        return Err(Status::unimplemented(
-            "kvorum: the lead cannot be handed to another member yet",
-        ));
+        handle.move_leader(MemberId(request.target_id)).await?;
     }
     frame(&MoveLeaderResponse { header: None })
 }

@@ -31,6 +31,7 @@ mod incoming;
 mod kv;
 mod large;
 mod leadership;
+mod learner;
 mod lease;
 mod lock;
 mod maintenance;

@@ -27,7 +27,7 @@ pub(crate) fn status(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
         raft_applied_index: status.applied,
         errors: errors(&status),
         db_size_in_use: status.db_size_in_use,
-        is_learner: false,
+        is_learner: handle.is_learner(),
         storage_version: STORAGE_VERSION.to_owned(),
         db_size_quota: configured_quota(status.quota),
         downgrade_info: Some(DowngradeInfo::default()),

@@ -34,7 +34,12 @@ pub(crate) enum Unary {
     LeaseRevoke,
     LeaseTimeToLive,
     LeaseLeases,
+    MemberAdd,
+    MemberRemove,
+    MemberUpdate,
     MemberList,
+    MemberPromote,
+    MemberReplace,
     Alarm,
     Status,
     Defragment,
@@ -109,15 +114,31 @@ const ROWS: &[(&str, &str, Rpc)] = &[
         "LeaseLeases",
         Rpc::Unary(Unary::LeaseLeases),
     ),
-    ("etcdserverpb.Cluster", "MemberAdd", Rpc::NotYet),
-    ("etcdserverpb.Cluster", "MemberRemove", Rpc::NotYet),
-    ("etcdserverpb.Cluster", "MemberUpdate", Rpc::NotYet),
+    (
+        "etcdserverpb.Cluster",
+        "MemberAdd",
+        Rpc::Unary(Unary::MemberAdd),
+    ),
+    (
+        "etcdserverpb.Cluster",
+        "MemberRemove",
+        Rpc::Unary(Unary::MemberRemove),
+    ),
+    (
+        "etcdserverpb.Cluster",
+        "MemberUpdate",
+        Rpc::Unary(Unary::MemberUpdate),
+    ),
     (
         "etcdserverpb.Cluster",
         "MemberList",
         Rpc::Unary(Unary::MemberList),
     ),
-    ("etcdserverpb.Cluster", "MemberPromote", Rpc::NotYet),
+    (
+        "etcdserverpb.Cluster",
+        "MemberPromote",
+        Rpc::Unary(Unary::MemberPromote),
+    ),
     (
         "etcdserverpb.Maintenance",
         "Alarm",
@@ -220,6 +241,11 @@ const ROWS: &[(&str, &str, Rpc)] = &[
         "grpc.health.v1.Health",
         "Watch",
         Rpc::Stream(Stream::HealthWatch),
+    ),
+    (
+        "kvorumpb.Membership",
+        "Replace",
+        Rpc::Unary(Unary::MemberReplace),
     ),
 ];
 

@@ -18,7 +18,7 @@ use crate::{
     frame::{self, PREFIX_BYTES, Payload},
     health,
     incoming::Messages,
-    lease,
+    learner, lease,
     metadata::Metadata,
     metrics::{ByteMetrics, MethodMetrics},
     range_stream,
@@ -159,7 +159,13 @@ pub(crate) async fn serve(
     route.metrics.started.increment(1);
     let mut ended = Ended::new(&route.metrics);
     let (head, body) = request.into_parts();
-    let metadata = match cx.admit(&head.headers, true) {
+    let admitted = cx.admit(&head.headers, true).and_then(|metadata| {
+        match cx.handle.is_learner() && !learner::streams(rpc) {
+            true => Err(Error::NotForLearner.into()),
+            false => Ok(metadata),
+        }
+    });
+    let metadata = match admitted {
         Ok(metadata) => metadata,
         Err(status) => {
             ended.code = status.code;

@@ -10,6 +10,7 @@ use std::{
 use bytes::Bytes;
 use h2::{RecvStream, server::SendResponse};
 use http::Request;
+use kvorum_core::Error;
 use kvorum_member::Handle;
 use kvorum_proto::etcdserverpb::ResponseHeader;
 use tokio::time::Sleep;
@@ -25,7 +26,7 @@ use crate::{
     incoming::Messages,
     kv,
     large::{self, Reply},
-    leadership, lease, lock, maintenance,
+    leadership, learner, lease, lock, maintenance,
     route::{Route, Unary},
     stream::Ended,
 };
@@ -93,6 +94,9 @@ async fn answer(
     let message = Messages::of_unary(body, &cx.receiving, encoding).await?;
     route.metrics.received.increment(1);
     cx.bytes.received.increment(message.len() as u64);
+    if cx.handle.is_learner() && !learner::serves(rpc, &message)? {
+        return Err(Error::NotForLearner.into());
+    }
     large::answer(cx, rpc, message).await
 }
 
@@ -108,7 +112,13 @@ pub(crate) async fn call(cx: &IoContext, rpc: Unary, message: Bytes) -> Result<B
         Unary::LeaseRevoke => lease::revoke(handle, message).await,
         Unary::LeaseTimeToLive => lease::time_to_live(handle, message).await,
         Unary::LeaseLeases => lease::leases(handle, message).await,
+        // Calls that are rare and wait long are on the heap, so that short ones stay small.
+        Unary::MemberAdd => Box::pin(cluster::member_add(handle, message)).await,
+        Unary::MemberRemove => Box::pin(cluster::member_remove(handle, message)).await,
+        Unary::MemberUpdate => Box::pin(cluster::member_update(handle, message)).await,
         Unary::MemberList => cluster::member_list(handle, message).await,
+        Unary::MemberPromote => Box::pin(cluster::member_promote(handle, message)).await,
+        Unary::MemberReplace => Box::pin(cluster::member_replace(handle, message)).await,
         Unary::Alarm => maintenance::alarm(handle, message).await,
         Unary::Status => maintenance::status(handle, message),
         Unary::Defragment => maintenance::defragment(handle, message).await,
@@ -118,9 +128,8 @@ pub(crate) async fn call(cx: &IoContext, rpc: Unary, message: Bytes) -> Result<B
         Unary::AuthEnable => auth::enable(message),
         Unary::AuthDisable => auth::disable(handle, message).await,
         Unary::AuthStatus => auth::status(handle, message).await,
-        Unary::MoveLeader => leadership::move_leader(handle, message),
+        Unary::MoveLeader => Box::pin(leadership::move_leader(handle, message)).await,
         Unary::Downgrade => downgrade::downgrade(handle, message).await,
-        // What waits long is on the heap, so that short calls stay small.
         Unary::Lock => Box::pin(lock::lock(cx, message)).await,
         Unary::Unlock => Box::pin(lock::unlock(handle, message)).await,
         Unary::Campaign => Box::pin(election::campaign(cx, message)).await,
