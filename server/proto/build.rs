@@ -5,7 +5,6 @@ use std::{env, fmt::Write as _, fs, path::PathBuf};
 use protox::prost::Message as _;
 use protox::prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor};
 
-<<<<<<< HEAD
 const FILES: &[&str] = &[
     "rpc.proto",
     "kv.proto",

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 mod access;
+mod cluster;
 mod compaction;
 mod keys;
 mod logging;

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use kvorum_admin::AdminOptions;
-use kvorum_member::{Member, MemberOptions, StartError};
+use kvorum_member::{BootstrapError, Member, MemberOptions, StartError};
 use kvorum_v3rpc::{Front, Options};
 use sd_notify::NotifyState;
 use tokio::runtime::{Builder, Runtime};
@@ -93,7 +93,12 @@ fn start_member(settings: &Settings, urls: &Urls) -> Result<Member, Ended> {
         data_dir: settings.data_dir.clone(),
         name: settings.name.clone(),
         client_urls: advertised,
-        cluster_token: settings.cluster_token.clone(),
+        cluster_token: settings.cluster.token.clone(),
+        initial_cluster: settings.cluster.initial.clone(),
+        cluster_state: settings.cluster.state,
+        strict_reconfig_check: settings.cluster.strict,
+        learners_max: settings.cluster.learners_max,
+        auto_promote: settings.cluster.auto_promote,
         quota_backend_bytes: settings.limits.quota_backend_bytes.cast_signed(),
         max_txn_ops: settings.limits.max_txn_ops,
         max_request_bytes: settings.limits.max_request_bytes,
@@ -107,6 +112,18 @@ fn start_member(settings: &Settings, urls: &Urls) -> Result<Member, Ended> {
     };
     Member::start(options, None).map_err(|error| match error {
         StartError::System { .. } => refuses("the member", &error),
+        StartError::Bootstrap(BootstrapError::Settings(reason)) => {
+            error!(reason, "these settings do not make a member");
+            Exit::BadSettings
+        }
+        StartError::Bootstrap(BootstrapError::Removed(reason)) => {
+            error!(reason, "this member was removed from its cluster");
+            Exit::Removed
+        }
+        StartError::Bootstrap(BootstrapError::Refused(reason)) => {
+            error!(reason, "this member must not begin like this");
+            Exit::BadDataDir
+        }
         error => {
             let data_dir = settings.data_dir.display();
             error!(%data_dir, %error, "cannot open the data directory");
@@ -263,7 +280,7 @@ impl Console {
             .map_err(|error| refuses("a thread", &error))?;
         tokio::spawn(handle.run());
         let options = AdminOptions {
-            cluster_name: settings.cluster_token.clone(),
+            cluster_name: settings.cluster.token.clone(),
             stopping: Some(stop.clone()),
             ..AdminOptions::default()
         };

@@ -1,6 +1,7 @@
 //! Between the transport and the machine: what peers say goes to the core thread, what the machine wants goes out, and
 //! snapshots go from one state store to the other.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,19 +10,23 @@ use kvorum_core::replica::{Send, SnapshotWanted};
 use kvorum_proto::kvorumpb::{
     PeerMembersReply, PeerStatusReply, peer_reply::Told, peer_request::Ask,
 };
-use kvorum_storage::{RealDisk, SnapshotSink, SnapshotSource, Staged};
+use kvorum_storage::{KnownMember, RealDisk, SnapshotSink, SnapshotSource, Staged};
 
+use crate::bootstrap::{known_member, member_of};
 use crate::core_thread::CLUSTER_VERSION;
 use crate::ended::Ended;
 use crate::peer::{
     PeerAsk, PeerEvent, PeerIdentity, Peers, SnapshotChunks, SnapshotIntake, SnapshotStaging,
 };
-use crate::shared::{Arrived, CoreInput, Shared};
+use crate::replace::Door;
+use crate::shared::{Arrived, CoreInput, Shared, StoreInput};
 
 /// The way to the peers; none for a member that opens no peer listener.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     peers: Option<Peers>,
+    /// Through which peers' wishes about members go.
+    pub(crate) door: Door,
     /// Distinguishes the snapshots that this member sends.
     snapshots: AtomicU64,
 }
@@ -30,6 +35,7 @@ impl Cluster {
     pub(crate) fn new(peers: Option<Peers>) -> Self {
         Self {
             peers,
+            door: Door::default(),
             snapshots: AtomicU64::new(0),
         }
     }
@@ -39,7 +45,7 @@ impl Cluster {
     }
 
     /// The member is up: peers may come in.
-    pub(crate) fn begin(shared: &Arc<Shared>) {
+    pub(crate) fn begin(shared: &Arc<Shared>, known: &[KnownMember]) {
         let Some(peers) = shared.cluster.peers() else {
             return;
         };
@@ -62,14 +68,22 @@ impl Cluster {
         });
         let staging = Arc::new(Staging(Arc::downgrade(shared)));
         peers.begin(identity, events, asks, staging);
+        let known: Vec<_> = known.iter().map(member_of).collect();
+        peers.set_members(&known, &BTreeSet::new());
     }
 
     /// Tells the transport who is a member.
     pub(crate) fn set_members(&self, shared: &Shared) {
+        let view = shared.view.read().clone();
+        // Whoever joins knows them from its directory until it has a state.
+        if view.members.is_empty() {
+            return;
+        }
         if let Some(peers) = &self.peers {
-            let view = shared.view.read().clone();
             peers.set_members(&view.members, &view.removed);
         }
+        let members = view.members.iter().map(known_member).collect();
+        shared.store_thread.push(StoreInput::Remember(members));
     }
 
     pub(crate) fn send(&self, send: Send) {

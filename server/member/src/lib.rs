@@ -9,6 +9,7 @@
 //! Reads never visit the core thread: they share the store's lock, a page at a time.
 
 mod apply_meter;
+mod bootstrap;
 mod budget;
 mod clock;
 mod cluster;
@@ -46,6 +47,7 @@ mod stats;
 mod store_thread;
 mod watch;
 
+pub use bootstrap::BootstrapError;
 pub use budget::{Budget, BudgetUse, Hold, REPLY_FREE_BYTES};
 pub use ended::Ended;
 pub use handle::{Handle, Status};
@@ -56,7 +58,7 @@ pub use kvorum_core::watch::Frame as WatchFrame;
 pub use kvorum_storage::damage_under_work;
 pub use large::{EncodedRange, RangeAnswer};
 pub use member_calls::{AddedMember, MemberCallError, Replacement};
-pub use options::MemberOptions;
+pub use options::{ClusterState, InitialMember, MemberOptions};
 pub use range_pieces::{RangeEnd, RangePiece, RangePieces};
 pub use snapshot::{SnapshotChunk, SnapshotError, SnapshotStream};
 pub use start::{Member, StartError};

@@ -3,6 +3,25 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// Whether a member with an empty directory founds a cluster or joins one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClusterState {
+    /// It founds one, with all members of the initial cluster.
+    #[default]
+    New,
+    /// It was added to one that runs.
+    Existing,
+}
+
+/// A member as the settings of a first start name it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InitialMember {
+    /// Its name.
+    pub name: String,
+    /// Where it is reached by the others.
+    pub peer_urls: Vec<String>,
+}
+
 /// How a member runs. The defaults are etcd's where etcd has them.
 #[derive(Clone, Debug)]
 pub struct MemberOptions {
@@ -16,6 +35,10 @@ pub struct MemberOptions {
     pub client_urls: Vec<String>,
     /// Keeps the ids of two clusters with equal URLs apart.
     pub cluster_token: String,
+    /// All members at the first start; empty for this one alone.
+    pub initial_cluster: Vec<InitialMember>,
+    /// What an empty directory means.
+    pub cluster_state: ClusterState,
     /// Changes of the members that could cost the quorum are refused.
     pub strict_reconfig_check: bool,
     /// Learners that the cluster may have at once.
@@ -53,6 +76,8 @@ impl Default for MemberOptions {
             peer_urls: vec!["http://localhost:2380".into()],
             client_urls: vec!["http://localhost:2379".into()],
             cluster_token: "kvorum-cluster".into(),
+            initial_cluster: Vec::new(),
+            cluster_state: ClusterState::New,
             strict_reconfig_check: true,
             learners_max: 1,
             auto_promote: false,

@@ -10,7 +10,7 @@ use kvorum_core::replica::SnapshotWanted;
 use kvorum_core::{Index, Machine, MachineOptions, MemberId, Term};
 use kvorum_proto::etcdserverpb as pb;
 use kvorum_proto::kvorumpb::{PeerMessage, RaftMessage};
-use kvorum_storage::{Staged, StateStore};
+use kvorum_storage::{KnownMember, Staged, StateStore};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Semaphore, watch};
 
@@ -81,6 +81,8 @@ pub(crate) enum StoreInput {
     Wake,
     /// A staged snapshot takes the place of the state.
     Install(Box<Staged>),
+    /// The members are these now.
+    Remember(Vec<KnownMember>),
     /// A peer needs the whole state.
     SendSnapshot(Box<SnapshotWanted>),
     /// The log begins after the snapshot that was installed.

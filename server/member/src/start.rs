@@ -4,17 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use bytes::Bytes;
-use kvorum_core::backend::{FlushMark, Restored, SideChange};
-use kvorum_core::node::{NodeOptions, Start, encode_conf_state};
-use kvorum_core::replica::{META_CONF_STATE, MembershipOptions, Replica, ReplicaOptions};
-use kvorum_core::{Index, MemberId};
+use kvorum_core::MemberId;
+use kvorum_core::backend::Restored;
+use kvorum_core::node::{NodeOptions, Start};
+use kvorum_core::replica::{MembershipOptions, Replica, ReplicaOptions};
 use kvorum_storage::{
-    DataDir, DirError, Identity, Log, LogOptions, OpenError, StateStore, StorageError, StoreOptions,
+    DataDir, DirError, KnownMember, Log, LogOptions, OpenError, StateStore, StorageError,
+    StoreOptions,
 };
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Semaphore, watch};
 
+use crate::bootstrap::{BootstrapError, Elders, Nobody, first};
 use crate::budget::{Budget, RECEIVE_FREE_BYTES, REPLY_FREE_BYTES};
 use crate::clock::Clock;
 use crate::cluster::Cluster;
@@ -22,7 +23,7 @@ use crate::core_thread::{CLUSTER_VERSION, CoreThread, TAIL_BYTES};
 use crate::ended::Ended;
 use crate::gauges::Gauges;
 use crate::handle::Handle;
-use crate::identity::{MemberIdentity, cluster_id, member_id};
+use crate::identity::MemberIdentity;
 use crate::inbox::Inbox;
 use crate::log_thread::LogWriter;
 use crate::meters::Meters;
@@ -47,6 +48,9 @@ pub enum StartError {
     /// The log and the state store contradict each other.
     #[error("{0}")]
     Recovery(String),
+    /// The member cannot begin like this, or not go on.
+    #[error(transparent)]
+    Bootstrap(#[from] BootstrapError),
     /// The system refused something a member cannot do without.
     #[error("{what}: {source}")]
     System {
@@ -73,7 +77,7 @@ pub struct Member {
     core: JoinHandle<()>,
     rest: Vec<JoinHandle<()>>,
     /// Held for its lock.
-    _dir: DataDir,
+    _dir: Arc<Mutex<DataDir>>,
 }
 
 /// Everything on disk, open.
@@ -84,6 +88,8 @@ struct Opened {
     restored: Restored,
     log: Log,
     start: Start,
+    /// As the directory knows them.
+    members: Vec<KnownMember>,
 }
 
 fn random() -> Result<u64, StartError> {
@@ -101,7 +107,10 @@ impl Member {
     /// # Errors
     /// The directory is not ours to use, or what is in it cannot be trusted.
     pub fn start(options: MemberOptions, peers: Option<Peers>) -> Result<Self, StartError> {
-        let opened = open(&options)?;
+        let opened = match &peers {
+            Some(peers) => open(&options, peers)?,
+            None => open(&options, &Nobody)?,
+        };
         let store = rebuild::store(&opened.state, &opened.restored, &options)?;
         let machine = rebuild::machine(&store, &opened.restored, &options);
         let boot = boot_of(random()?);
@@ -150,9 +159,10 @@ impl Member {
             snapshots: Arc::new(Semaphore::new(SNAPSHOTS_MAX)),
         });
         let flushed = opened.restored.applied;
-        Cluster::begin(&shared);
+        Cluster::begin(&shared, &opened.members);
         let core = CoreThread::new(shared.clone(), replica);
-        let store = StoreThread::new(shared.clone(), recycler, flushed);
+        let dir = Arc::new(Mutex::new(opened.dir));
+        let store = StoreThread::new(shared.clone(), recycler, flushed, dir.clone());
         let for_log = shared.clone();
         Ok(Self {
             core: spawn("core", move || core.run())?,
@@ -161,7 +171,7 @@ impl Member {
                 spawn("store", move || store.run())?,
             ],
             shared,
-            _dir: opened.dir,
+            _dir: dir,
         })
     }
 
@@ -170,16 +180,7 @@ impl Member {
     /// # Errors
     /// More than 256 were made.
     pub fn handle(&self) -> Result<Handle, StartError> {
-        let mut ports = self.shared.ports.write();
-        if ports.len() == PORTS_MAX {
-            return Err(StartError::System {
-                what: "too many I/O threads",
-                source: std::io::Error::other("a member serves 256 at most"),
-            });
-        }
-        let port = Arc::new(Port::new(ports.len(), self.shared.boot));
-        ports.push(port.clone());
-        drop(ports);
+        let port = new_port(&self.shared)?;
         Ok(Handle::new(self.shared.clone(), port))
     }
 
@@ -210,6 +211,20 @@ impl Member {
             join(thread, "storage");
         }
     }
+}
+
+/// A way between one more thread and the core thread.
+pub(crate) fn new_port(shared: &Shared) -> Result<Arc<Port>, StartError> {
+    let mut ports = shared.ports.write();
+    if ports.len() == PORTS_MAX {
+        return Err(StartError::System {
+            what: "too many I/O threads",
+            source: std::io::Error::other("a member serves 256 at most"),
+        });
+    }
+    let port = Arc::new(Port::new(ports.len(), shared.boot));
+    ports.push(port.clone());
+    Ok(port)
 }
 
 fn replica_options(
@@ -263,17 +278,22 @@ fn spawn(
         })
 }
 
-fn open(options: &MemberOptions) -> Result<Opened, StartError> {
+fn open(options: &MemberOptions, elders: &dyn Elders) -> Result<Opened, StartError> {
     let mut dir = DataDir::open(&options.data_dir)?;
     for warning in dir.warnings() {
         tracing::warn!("{warning}");
     }
-    let identity = identify(&mut dir, options)?;
+    let known = first::identify(&mut dir, options, elders)?;
+    let identity = MemberIdentity {
+        cluster_id: known.cluster_id,
+        member_id: known.member_id,
+        name: options.name.clone(),
+    };
     let cache = StoreOptions {
         cache_bytes: options.value_cache_bytes / 4,
     };
     let (state, mut restored) = StateStore::open(dir.state_disk(), cache).map_err(storage)?;
-    let conf_state = conf_state(&state, &mut restored, identity.member_id)?;
+    let conf_state = first::conf_state(&mut dir, &state, &mut restored)?;
     let base = state.base().map_err(storage)?;
     let log_options = LogOptions {
         segment_bytes: options.log_segment_bytes,
@@ -309,60 +329,10 @@ fn open(options: &MemberOptions) -> Result<Opened, StartError> {
         restored,
         log,
         start,
+        members: known.members,
     })
 }
 
 fn storage(e: OpenError) -> StartError {
     StartError::Storage(e)
-}
-
-/// Who lives in the directory; a new one gets an identity made of the peer URLs and the cluster token.
-fn identify(dir: &mut DataDir, options: &MemberOptions) -> Result<MemberIdentity, StartError> {
-    if let Some(known) = dir.identity() {
-        return Ok(MemberIdentity {
-            cluster_id: known.cluster_id,
-            member_id: known.member_id,
-            name: options.name.clone(),
-        });
-    }
-    let member_id = member_id(&options.peer_urls, &options.cluster_token);
-    let cluster_id = cluster_id(&[member_id]);
-    let name = options.name.clone();
-    dir.set_identity(Identity {
-        cluster_id,
-        member_id,
-        name: name.clone(),
-    })?;
-    Ok(MemberIdentity {
-        cluster_id,
-        member_id,
-        name,
-    })
-}
-
-/// The voters. A new cluster's one voter is made durable before anything else happens.
-fn conf_state(
-    state: &StateStore,
-    restored: &mut Restored,
-    member: MemberId,
-) -> Result<Bytes, StartError> {
-    if let Some((_, known)) = restored.meta.iter().find(|(k, _)| k == META_CONF_STATE) {
-        return Ok(known.clone());
-    }
-    if restored.applied != Index(0) {
-        return Err(StartError::Recovery(
-            "the state store does not say who votes; restore it from a backup".into(),
-        ));
-    }
-    let voters = encode_conf_state(&[member.0]);
-    let side = vec![SideChange::MetaPut(META_CONF_STATE.into(), voters.clone())];
-    state.flush(
-        std::iter::empty(),
-        &FlushMark {
-            side,
-            ..FlushMark::default()
-        },
-    )?;
-    restored.meta.push((META_CONF_STATE.into(), voters.clone()));
-    Ok(voters)
 }

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use kvorum_core::backend::Record;
 use kvorum_core::mvcc::{CompactCursor, FlushPlan};
 use kvorum_core::{Index, Revision};
-use kvorum_storage::{DataDir, Recycler, StorageError};
+use kvorum_storage::{DataDir, DirError, Identity, KnownMember, Recycler, StorageError};
+use parking_lot::Mutex;
 
 use crate::room::{self, SoftLimit};
 use crate::shared::{CoreInput, LogInput, Shared, StoreInput};
@@ -30,6 +31,8 @@ const COMPACT_PAUSE: Duration = Duration::from_millis(1);
 
 pub(crate) struct StoreThread {
     shared: Arc<Shared>,
+    /// Remembers the members, for the day when nothing else is left.
+    dir: Arc<Mutex<DataDir>>,
     recycler: Recycler,
     flushed: Index,
     compacting: Option<(CompactCursor, Instant)>,
@@ -43,9 +46,15 @@ pub(crate) struct StoreThread {
 }
 
 impl StoreThread {
-    pub(crate) fn new(shared: Arc<Shared>, recycler: Recycler, flushed: Index) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        recycler: Recycler,
+        flushed: Index,
+        dir: Arc<Mutex<DataDir>>,
+    ) -> Self {
         Self {
             shared,
+            dir,
             recycler,
             flushed,
             compacting: None,
@@ -101,6 +110,7 @@ impl StoreThread {
                     let settled = self.shared.state.settle_base();
                     settled.map_err(|e| e.to_string())?;
                 }
+                StoreInput::Remember(members) => self.remember(members)?,
                 StoreInput::SendSnapshot(wanted) => {
                     // The newer the state, the less of the log goes after it.
                     self.flush().map_err(|e| e.to_string())?;
@@ -114,6 +124,26 @@ impl StoreThread {
             }
         }
         Ok(wake)
+    }
+
+    fn remember(&self, members: Vec<KnownMember>) -> Result<(), String> {
+        let mut dir = self.dir.lock();
+        let known = dir.identity().cloned().unwrap_or_default();
+        if known.members == members {
+            return Ok(());
+        }
+        let own = members.iter().find(|m| m.id == known.member_id);
+        let name = own.map_or(known.name.clone(), |m| m.name.clone());
+        let told = dir.set_identity(Identity {
+            members,
+            name,
+            ..known
+        });
+        match told {
+            // It is for emergencies; the next change writes it again.
+            Err(DirError::Storage(e)) if e.is_out_of_space() => Ok(()),
+            told => told.map_err(|e| e.to_string()),
+        }
     }
 
     fn turn(&mut self, flush: bool) -> Result<(), StorageError> {

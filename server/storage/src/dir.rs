@@ -21,7 +21,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use identity::Identity;
+pub use identity::{Identity, KnownMember, Origin};
 use rustix::fs::OFlags;
 
 use crate::disk::{Disk, RealDisk};

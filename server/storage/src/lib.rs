@@ -15,7 +15,7 @@ pub mod spool;
 pub mod store;
 pub mod verify;
 
-pub use dir::{DataDir, DirError, Identity};
+pub use dir::{DataDir, DirError, Identity, KnownMember, Origin};
 pub use disk::{Disk, DiskFile, FlippedBit, MemDisk, OpenMode, RealDisk, SyncMethod};
 pub use error::{OpenError, StorageError};
 pub use log::{AppendStats, Log, LogOptions, RecoveredLog, Recycler};

@@ -67,6 +67,16 @@ keys! {
         "PEM certificates; https:// clients must then show a certificate signed by one of them";
     INITIAL_CLUSTER_TOKEN "initial-cluster-token" "TOKEN" Some("etcd-cluster"),
         "Goes into the cluster and member ids when the data directory is made";
+    INITIAL_CLUSTER "initial-cluster" "MEMBERS" None,
+        "All members at the first start as NAME=URL,…; this one alone if not given. Later starts ignore it";
+    INITIAL_CLUSTER_STATE "initial-cluster-state" "STATE" Some("new"),
+        "new: an empty data directory founds the cluster; existing: this member was added to one that runs";
+    STRICT_RECONFIG_CHECK "strict-reconfig-check" "BOOL" Some("true"),
+        "Whether changes of the members that could cost the quorum are refused";
+    MAX_LEARNERS "max-learners" "N" Some("1"),
+        "Learners that the cluster may have at once";
+    AUTO_PROMOTE "auto-promote" "BOOL" Some("false"),
+        "Whether this member, as a learner, becomes a voter by itself once it has caught up";
     QUOTA_BACKEND_BYTES "quota-backend-bytes" "BYTES" Some("2GiB"),
         "Size of the store from which writes are refused";
     AUTO_COMPACTION_MODE "auto-compaction-mode" "MODE" Some("periodic"),

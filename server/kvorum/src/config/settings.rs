@@ -10,6 +10,7 @@ use kvorum_v3rpc::Access;
 use rustls::ServerConfig;
 
 use super::access;
+use super::cluster::{self, ClusterSettings};
 use super::compaction;
 use super::keys;
 use super::logging::{self, Logging};
@@ -26,8 +27,8 @@ pub(crate) struct Settings {
     pub(crate) data_dir: PathBuf,
     /// Its name.
     pub(crate) name: String,
-    /// Goes into the ids.
-    pub(crate) cluster_token: String,
+    /// The cluster it belongs to.
+    pub(crate) cluster: ClusterSettings,
     /// What is bound.
     pub(crate) listen: Listen,
     /// What clients are told to dial; empty for the bound addresses.
@@ -119,7 +120,7 @@ pub(super) fn check(mut reader: Reader) -> Result<Settings, Vec<Problem>> {
 fn settings(reader: &mut Reader) -> Option<Settings> {
     let data_dir = data_dir(reader);
     let name = reader.word(keys::NAME);
-    let cluster_token = reader.word(keys::INITIAL_CLUSTER_TOKEN);
+    let cluster = cluster::read(reader);
     let listen = listen(reader);
     let advertise_client_urls = reader.advertise_urls(keys::ADVERTISE_CLIENT_URLS);
     let tls = tls_config(reader, listen.as_ref());
@@ -142,7 +143,7 @@ fn settings(reader: &mut Reader) -> Option<Settings> {
     Some(Settings {
         data_dir: data_dir?,
         name: name?,
-        cluster_token: cluster_token?,
+        cluster: cluster?,
         listen,
         advertise_client_urls: advertise_client_urls?,
         tls,

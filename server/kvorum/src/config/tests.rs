@@ -73,7 +73,7 @@ fn refused(key: &'static str, value: &str, part: &str) {
 fn defaults_are_what_the_help_says() {
     let settings = good(&[]);
     assert_eq!(settings.name, "default");
-    assert_eq!(settings.cluster_token, "etcd-cluster");
+    assert_eq!(settings.cluster.token, "etcd-cluster");
     assert_eq!(
         settings.listen.clients[0].address.to_string(),
         "127.0.0.1:2379"
@@ -121,6 +121,15 @@ const BAD_VALUES: &[(&str, &str, &str)] = &[
         r#""a\nb" (flag --name): has a control character"#,
     ),
     ("initial-cluster-token", "", "must not be empty"),
+    ("initial-cluster", "http://x:1", "is no member"),
+    ("initial-cluster-state", "old", "use new or existing"),
+    (
+        "initial-cluster-state",
+        "existing",
+        "add --initial-cluster with all members",
+    ),
+    ("strict-reconfig-check", "yes", "use true or false"),
+    ("max-learners", "0", "must be a whole number from 1 to 64"),
     (
         URLS,
         "127.0.0.1:2379",
@@ -564,6 +573,7 @@ fn the_shipped_file_names_every_key_at_its_default() {
                 "io-threads",
                 "data-dir",
                 "large-request-memory",
+                "initial-cluster =",
             ]
             .iter()
             .any(|word| line.contains(word))

@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::bootstrap::known_member;
 use bytes::BytesMut;
 use kvorum_core::backend::{FlushMark, Record, SideChange};
 use kvorum_core::mvcc::encoding::{self, Pair};
@@ -174,6 +175,8 @@ impl Restoring {
             cluster_id: members.cluster_id,
             member_id,
             name: options.name.clone(),
+            members: members.list.iter().map(known_member).collect(),
+            ..Identity::default()
         })?;
         Ok(Restored {
             cluster_id: members.cluster_id,

@@ -7,11 +7,11 @@ use super::FORMAT;
 use crate::disk::{Disk, OpenMode, RealDisk};
 use crate::error::StorageError;
 
-/// More than any name needs; a larger file is not ours.
-const MAX_BYTES: u64 = 64 << 10;
+/// More than any cluster needs; a larger file is not ours.
+const MAX_BYTES: u64 = 1 << 20;
 
 /// A member of a cluster, as its data directory knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     /// The cluster.
     pub cluster_id: ClusterId,
@@ -19,6 +19,41 @@ pub struct Identity {
     pub member_id: MemberId,
     /// Its name, for people.
     pub name: String,
+    /// How it came to be a member.
+    pub origin: Origin,
+    /// All members, this one among them, as this member knew them last: whom to ask when nothing else is left.
+    pub members: Vec<KnownMember>,
+}
+
+/// How a member came to be one, and how far that is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// Of the first members of a cluster; its first state may not be on the disk yet.
+    Founding,
+    /// As before, and the first state is durable.
+    #[default]
+    Founder,
+    /// It joined a cluster: its state comes from the others.
+    Joined,
+}
+
+/// One of the members, as another one knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KnownMember {
+    /// Its id.
+    pub id: MemberId,
+    /// Its name; empty if it has not told.
+    pub name: String,
+    /// Where it is reached.
+    pub peer_urls: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KnownOnDisk {
+    member_id: String,
+    name: String,
+    peer_urls: Vec<String>,
 }
 
 /// The file. Ids are hexadecimal, as etcd shows them: JSON numbers lose the low bits of a u64 in many readers.
@@ -28,6 +63,10 @@ struct OnDisk {
     cluster_id: String,
     member_id: String,
     name: String,
+    #[serde(default)]
+    origin: Origin,
+    #[serde(default)]
+    members: Vec<KnownOnDisk>,
 }
 
 /// Read first: a newer file may have changed everything else.
@@ -66,7 +105,18 @@ impl Identity {
             u64::from_str_radix(text, 16)
                 .map_err(|_| wrong(format!("{field} {text:?} is not hexadecimal")))
         };
+        let known = |m: KnownOnDisk| {
+            Ok(KnownMember {
+                id: MemberId(id("member_id", &m.member_id)?),
+                name: m.name,
+                peer_urls: m.peer_urls,
+            })
+        };
+        let members: Result<Vec<_>, StorageError> =
+            on_disk.members.into_iter().map(known).collect();
         Ok(Some(Self {
+            origin: on_disk.origin,
+            members: members?,
             cluster_id: ClusterId(id("cluster_id", &on_disk.cluster_id)?),
             member_id: MemberId(id("member_id", &on_disk.member_id)?),
             name: on_disk.name,
@@ -83,6 +133,8 @@ impl Identity {
             cluster_id: format!("{:x}", self.cluster_id.0),
             member_id: format!("{:x}", self.member_id.0),
             name: self.name.clone(),
+            origin: self.origin,
+            members: self.members.iter().map(known_on_disk).collect(),
         };
         let mut text = serde_json::to_vec_pretty(&on_disk)
             .map_err(|e| failed("encode", std::io::Error::other(e)))?;
@@ -98,5 +150,13 @@ impl Identity {
         disk.rename(&new, name).map_err(|e| failed("rename", e))?;
         disk.sync_dir()
             .map_err(|e| failed("sync the directory of", e))
+    }
+}
+
+fn known_on_disk(member: &KnownMember) -> KnownOnDisk {
+    KnownOnDisk {
+        member_id: format!("{:x}", member.id.0),
+        name: member.name.clone(),
+        peer_urls: member.peer_urls.clone(),
     }
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use kvorum_core::types::{ClusterId, MemberId};
 
-use super::{DataDir, DirError, Identity};
+use super::{DataDir, DirError, Identity, KnownMember, Origin};
 use crate::error::StorageError;
 use crate::tests::TempDir;
 
@@ -16,6 +16,12 @@ fn identity() -> Identity {
         cluster_id: ClusterId(0xcdf8_1818_e323_9d3b),
         member_id: MemberId(u64::MAX),
         name: "näme \"quoted\"\n".to_owned(),
+        origin: Origin::Founding,
+        members: vec![KnownMember {
+            id: MemberId(7),
+            name: "other".into(),
+            peer_urls: vec!["https://b:2380".into()],
+        }],
     }
 }
 
@@ -215,4 +221,16 @@ fn a_damaged_newer_or_missing_identity_is_refused() {
     fs::remove_file(&file).expect("remove");
     fs::write(temp.path().join("state.redb"), "x").expect("write");
     assert!(refused(temp.path()).contains("the file is missing, but state.redb is there"));
+}
+
+#[test]
+fn an_identity_without_members_is_that_of_a_founder() {
+    let temp = TempDir::new("dir");
+    let text = r#"{"format":1,"cluster_id":"1","member_id":"2","name":"old"}"#;
+    fs::create_dir_all(temp.path()).expect("a directory");
+    fs::write(temp.path().join("member.json"), text).expect("write");
+    let dir = DataDir::open(temp.path()).expect("open");
+    let identity = dir.identity().expect("it is there");
+    assert_eq!(identity.origin, Origin::Founder);
+    assert!(identity.members.is_empty());
 }

@@ -247,6 +247,7 @@ fn a_directory_is_looked_at_under_its_lock_and_not_written_to() {
         cluster_id: ClusterId(9),
         member_id: MemberId(7),
         name: "one".into(),
+        ..Identity::default()
     })
     .expect("identity");
     let (store, _) = StateStore::open(data.state_disk(), OPTIONS).expect("open");

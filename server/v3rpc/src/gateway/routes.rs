@@ -145,8 +145,8 @@ mod tests {
                 .iter()
                 .filter(|row| (row.1, row.2) == (method.service, method.name));
             let expected = match (method.service, method.name) {
-                // Health checks and streamed ranges are for gRPC only, as in etcd.
-                ("grpc.health.v1.Health", _) | (KV, "RangeStream") => 0,
+                // Health checks and streamed ranges are for gRPC only, as in etcd; so is what etcd has not.
+                ("grpc.health.v1.Health" | "kvorumpb.Membership", _) | (KV, "RangeStream") => 0,
                 (LEASE, "LeaseRevoke" | "LeaseTimeToLive" | "LeaseLeases") => 2,
                 _ => 1,
             };
