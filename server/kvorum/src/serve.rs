@@ -240,6 +240,10 @@ impl Running {
             console,
             mut signals,
         } = self;
+        tokio::select! {
+            () = hand_over(&member) => {}
+            name = signals.next() => warn!(signal = name, "not waiting for another leader"),
+        }
         front.stop();
         let drained = async {
             console.stop().await;
@@ -251,6 +255,25 @@ impl Running {
             name = signals.next() => warn!(signal = name, "not waiting for open requests"),
         }
         member.stop();
+    }
+}
+
+/// A leader does not leave without a successor, if there can be one: writes wait for it otherwise until the others notice.
+async fn hand_over(member: &Member) {
+    // Without a way to the machine there is none to the others either.
+    let Ok(handle) = member.handle() else { return };
+    tokio::spawn(handle.run());
+    let begin = std::time::Instant::now();
+    let led = handle.leader() == handle.identity().member_id.0;
+    let others = handle.members().len() > 1;
+    match (led && others, handle.hand_over().await) {
+        (true, true) => info!(
+            took_ms = begin.elapsed().as_millis(),
+            leader = format!("{:x}", handle.leader()),
+            "handed the leadership over"
+        ),
+        (true, false) => warn!("nobody took the leadership over"),
+        _ => {}
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod client;
 mod figures;
+mod member;
 mod recover;
 mod snapshot;
 mod verify;
@@ -23,6 +24,7 @@ pub(crate) fn all() -> Vec<(Command, Tool)> {
         (snapshot::command(), snapshot::run as Tool),
         (recover::command(), recover::run),
         (verify::command(), verify::run),
+        (member::command(), member::run),
     ]
 }
 

@@ -1,7 +1,7 @@
 //! Changes of the members: checked for form, given ids, sent through the log. (etcd: api/v3rpc/member.go)
 
 use std::sync::atomic::Ordering;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kvorum_core::membership::{PeerUrl, peer_urls};
 use kvorum_core::reply::Reply;
@@ -51,6 +51,8 @@ pub struct Replacement {
     pub attempt: u64,
 }
 
+/// Between two looks at whether somebody else leads.
+const HAND_OVER_LOOK: Duration = Duration::from_millis(10);
 /// More of a URL is not shown.
 const SHOWN_CHARS: usize = 64;
 
@@ -173,6 +175,30 @@ impl Handle {
             Err(Error::Timeout) => Err(Error::TransferTimeout),
             Err(e) => Err(e),
         }
+    }
+
+    /// Before this member stops: somebody else leads when it is over, if there is somebody. True if that is so, or this
+    /// member did not lead.
+    pub async fn hand_over(&self) -> bool {
+        let own = self.shared.identity.member_id.0;
+        let options = &self.shared.options;
+        let begin = Instant::now();
+        let mut offered: Option<Instant> = None;
+        while self.leader() == own {
+            let alone = self.members().iter().filter(|m| !m.is_learner).count() < 2;
+            if alone || begin.elapsed() >= options.request_timeout() {
+                return false;
+            }
+            // Whoever was offered it has an election timeout to take it; then the next one is.
+            if offered.is_none_or(|at| at.elapsed() >= options.election_timeout) {
+                offered = Some(Instant::now());
+                if self.ask(Ask::HandOver).await.is_err() {
+                    return false;
+                }
+            }
+            tokio::time::sleep(HAND_OVER_LOOK).await;
+        }
+        true
     }
 
     async fn change(&self, ops: Vec<MemberOp>) -> Result<Vec<pb::Member>, Error> {

@@ -24,6 +24,8 @@ pub enum Ask {
     Change(MemberChange),
     /// To hand the leadership to this member.
     Transfer(RequestId, MemberId),
+    /// To offer the leadership to whoever is fittest, if there is somebody; answered at once.
+    HandOver(RequestId),
 }
 
 /// The answer to an `Ask`.
@@ -39,7 +41,7 @@ pub enum Answer {
     Leases(Vec<LeaseId>),
     /// Everything acknowledged before is visible.
     Readable,
-    /// The leadership has moved.
+    /// The leadership has moved, or was offered.
     Transferred,
     /// Refused before it was proposed.
     Refused(Error),

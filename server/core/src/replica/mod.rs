@@ -236,6 +236,10 @@ impl Replica {
             Ask::ReadIndex(id) => self.reads.add(id, now_ms),
             Ask::Change(change) => self.outbox.add(Pending::Change(change), now_ms),
             Ask::Transfer(id, to) => self.ask_transfer(id, to, now_ms, out),
+            Ask::HandOver(id) => {
+                self.give_up_leadership();
+                self.answer(id, Answer::Transferred, now_ms, out);
+            }
         }
     }
 

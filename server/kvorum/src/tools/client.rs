@@ -24,6 +24,8 @@ const FRAME_HEAD: usize = 5;
 /// More than any message of a snapshot.
 const MESSAGE_BYTES_MAX: usize = 16 << 20;
 const WINDOW_BYTES: u32 = 1 << 20;
+/// More than a member takes to answer anything but a snapshot.
+const CALL_TIME: Duration = Duration::from_secs(30);
 
 /// Where a member is, and what to show it.
 #[derive(Clone, Debug, Default)]
@@ -45,30 +47,101 @@ pub(super) struct Endpoint {
 /// # Errors
 /// The member cannot be reached, it refuses, or the stream breaks off.
 pub(super) async fn snapshot(endpoint: &Endpoint, out: &mut impl Write) -> Result<String, String> {
-    let (secure, authority) = endpoint.authority();
-    let dialling = async {
-        let stream = TcpStream::connect(authority).await.map_err(text)?;
-        stream.set_nodelay(true).map_err(text)?;
-        Ok::<_, String>(stream)
-    };
-    let stream = tokio::time::timeout(endpoint.dial_timeout, dialling).await;
-    let stream = stream
-        .map_err(|_| "no connection in time".to_owned())
-        .and_then(|stream| stream)
-        .map_err(|e| format!("{authority}: {e}"))?;
-    if secure {
-        let stream = endpoint.secure(authority, stream).await?;
-        receive(stream, authority, out).await
-    } else {
-        receive(stream, authority, out).await
+    let (_, authority) = endpoint.authority();
+    let open = endpoint.open(SNAPSHOT, &SnapshotRequest {}).await;
+    let open = open.map_err(CallError::into_text)?;
+    let version = write_out(open.body, out).await;
+    open.connection.abort();
+    version.map_err(|e| format!("{authority}: {e}"))
+}
+
+/// Why a call has no answer.
+#[derive(Debug)]
+pub(super) enum CallError {
+    /// Nobody was reached: another member may be asked.
+    Unreachable(String),
+    /// The member has heard the call; what came of it stands in the text.
+    Failed(String),
+}
+
+impl CallError {
+    /// What is told to people.
+    pub(super) fn into_text(self) -> String {
+        match self {
+            Self::Unreachable(text) | Self::Failed(text) => text,
+        }
     }
+}
+
+/// One message there, one back.
+///
+/// # Errors
+/// The member cannot be reached, or it refuses.
+pub(super) async fn call<A: Message + Default>(
+    endpoint: &Endpoint,
+    path: &str,
+    request: &impl Message,
+) -> Result<A, CallError> {
+    let (_, authority) = endpoint.authority();
+    let failed = |e: String| CallError::Failed(format!("{authority}: {e}"));
+    let open = endpoint.open(path, request).await?;
+    let answer = tokio::time::timeout(CALL_TIME, one_message(open.body)).await;
+    open.connection.abort();
+    match answer {
+        Ok(answer) => answer.map_err(failed),
+        Err(_) => Err(failed("no answer in time; it may still be done".into())),
+    }
+}
+
+async fn one_message<A: Message + Default>(mut body: RecvStream) -> Result<A, String> {
+    let (mut waiting, mut answer) = (BytesMut::new(), None);
+    while let Some(chunk) = body.data().await {
+        let chunk = chunk.map_err(text)?;
+        let released = body.flow_control().release_capacity(chunk.len());
+        released.map_err(text)?;
+        waiting.extend_from_slice(&chunk);
+        if let Some(message) = next_message(&mut waiting)? {
+            answer = Some(A::decode(message).map_err(text)?);
+        }
+    }
+    let trailers = body.trailers().await.map_err(text)?;
+    outcome(&trailers.unwrap_or_default())?;
+    answer.ok_or_else(|| "the answer is empty".into())
 }
 
 fn text(error: impl Display) -> String {
     error.to_string()
 }
 
+/// A call that is under way.
+struct Open {
+    body: RecvStream,
+    connection: tokio::task::JoinHandle<Result<(), h2::Error>>,
+}
+
 impl Endpoint {
+    /// Dials, sends the one request, and waits for the head of the answer.
+    async fn open(&self, path: &str, request: &impl Message) -> Result<Open, CallError> {
+        let (secure, authority) = self.authority();
+        let dialling = async {
+            let stream = TcpStream::connect(authority).await.map_err(text)?;
+            stream.set_nodelay(true).map_err(text)?;
+            Ok::<_, String>(stream)
+        };
+        let stream = tokio::time::timeout(self.dial_timeout, dialling).await;
+        let stream = stream
+            .map_err(|_| "no connection in time".to_owned())
+            .and_then(|stream| stream)
+            .map_err(|e| CallError::Unreachable(format!("{authority}: {e}")))?;
+        if secure {
+            let stream = self.secure(authority, stream).await;
+            let stream = stream.map_err(CallError::Unreachable)?;
+            send(stream, authority, path, request).await
+        } else {
+            send(stream, authority, path, request).await
+        }
+    }
+
     /// Whether TLS is spoken there, and `host:port`.
     fn authority(&self) -> (bool, &str) {
         let address = self.address.trim_end_matches('/');
@@ -140,39 +213,41 @@ fn certificates(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, String> 
     }
 }
 
-async fn receive(
+async fn send(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     authority: &str,
-    out: &mut impl Write,
-) -> Result<String, String> {
-    let broken = |e: h2::Error| format!("{authority}: {e}");
+    path: &str,
+    request: &impl Message,
+) -> Result<Open, CallError> {
+    let failed = |e: String| CallError::Failed(format!("{authority}: {e}"));
+    let broken = |e: h2::Error| failed(e.to_string());
     let (mut sender, connection) = h2::client::Builder::new()
         .initial_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
         .enable_push(false)
         .handshake::<_, Bytes>(stream)
         .await
-        .map_err(broken)?;
+        .map_err(|e| CallError::Unreachable(format!("{authority}: {e}")))?;
     // Its end shows in the stream.
     let connection = tokio::spawn(connection);
-    let request = Request::post(format!("http://{authority}{SNAPSHOT}"))
+    let head = Request::post(format!("http://{authority}{path}"))
         .header(header::CONTENT_TYPE, "application/grpc")
         .header(header::TE, "trailers")
         .body(())
-        .map_err(text)?;
-    let (answer, mut body) = sender.send_request(request, false).map_err(broken)?;
-    body.send_data(frame(&SnapshotRequest {}), true)
-        .map_err(broken)?;
+        .map_err(|e| failed(text(e)))?;
+    let (answer, mut body) = sender.send_request(head, false).map_err(broken)?;
+    body.send_data(frame(request), true).map_err(broken)?;
     let answer = answer.await.map_err(broken)?;
     if !answer.status().is_success() {
-        return Err(format!("{authority}: HTTP status {}", answer.status()));
+        return Err(failed(format!("HTTP status {}", answer.status())));
     }
     if answer.headers().contains_key("grpc-status") {
-        outcome(answer.headers())?;
+        outcome(answer.headers()).map_err(failed)?;
     }
-    let version = write_out(answer.into_body(), out).await;
-    connection.abort();
-    version.map_err(|e| format!("{authority}: {e}"))
+    Ok(Open {
+        body: answer.into_body(),
+        connection,
+    })
 }
 
 fn frame(message: &impl Message) -> Bytes {
