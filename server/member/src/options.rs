@@ -66,6 +66,8 @@ pub struct MemberOptions {
     pub unflushed_bytes_max: usize,
     /// Size of a log segment, bytes.
     pub log_segment_bytes: u64,
+    /// Between two rounds in which everything that is stored is read back; zero for never.
+    pub scrub_interval: Duration,
 }
 
 impl Default for MemberOptions {
@@ -91,6 +93,7 @@ impl Default for MemberOptions {
             large_request_bytes: 1 << 30,
             unflushed_bytes_max: 128 << 20,
             log_segment_bytes: 64 << 20,
+            scrub_interval: Duration::from_secs(3600),
         }
     }
 }

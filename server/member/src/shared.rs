@@ -10,7 +10,7 @@ use kvorum_core::replica::SnapshotWanted;
 use kvorum_core::{Index, Machine, MachineOptions, MemberId, Term};
 use kvorum_proto::etcdserverpb as pb;
 use kvorum_proto::kvorumpb::{PeerMessage, RaftMessage};
-use kvorum_storage::{KnownMember, Staged, StateStore};
+use kvorum_storage::{KnownMember, Staged, StateStore, StorageError};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Semaphore, watch};
 
@@ -175,6 +175,15 @@ impl Shared {
     /// The disk failed: nothing more is acknowledged, and the process is told to end with this line.
     pub(crate) fn fail(&self, reason: String) {
         self.end(Ended::DiskFailed(reason));
+    }
+
+    /// As `fail`. Damage is no reason to end for good where other members have what was damaged.
+    pub(crate) fn fail_of(&self, error: &StorageError) {
+        let alone = self.view.read().members.len() < 2;
+        if error.is_damage() && !alone {
+            return self.end(Ended::Rebuild(error.to_string()));
+        }
+        self.fail(error.to_string());
     }
 
     /// The member ends by itself; only the first reason is told.

@@ -13,7 +13,9 @@ use kvorum_storage::{DataDir, DirError, Identity, KnownMember, Recycler, Storage
 use parking_lot::Mutex;
 
 use crate::room::{self, SoftLimit};
+use crate::scrub::Scrubbing;
 use crate::shared::{CoreInput, LogInput, Shared, StoreInput};
+use crate::shrink::Shrinking;
 
 /// Between two flushes under a light load: each costs a sync that a single client's next write may meet.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(2);
@@ -43,6 +45,8 @@ pub(crate) struct StoreThread {
     /// There is no room for the next segment of the log.
     log_full: bool,
     soft_limit: SoftLimit,
+    scrubbing: Scrubbing,
+    shrinking: Shrinking,
 }
 
 impl StoreThread {
@@ -53,6 +57,8 @@ impl StoreThread {
         dir: Arc<Mutex<DataDir>>,
     ) -> Self {
         Self {
+            scrubbing: Scrubbing::new(shared.options.scrub_interval),
+            shrinking: Shrinking::new(),
             shared,
             dir,
             recycler,
@@ -81,7 +87,7 @@ impl StoreThread {
                 flushed = Instant::now();
             }
             if let Err(e) = self.turn(flush) {
-                return self.shared.fail(e.to_string());
+                return self.shared.fail_of(&e);
             }
             if sampled.elapsed() >= SAMPLE_INTERVAL {
                 sampled = Instant::now();
@@ -94,7 +100,7 @@ impl StoreThread {
             let pause = if self.compacting.is_some() {
                 COMPACT_PAUSE
             } else {
-                LOOK_INTERVAL
+                self.shrinking.pause().unwrap_or(LOOK_INTERVAL)
             };
             self.shared.store_thread.wait(&mut woken, pause);
         }
@@ -160,8 +166,17 @@ impl StoreThread {
             self.has_room();
         }
         room::tell_disk_full(&self.shared, self.full || self.log_full);
+        self.scrubbing.turn(&self.shared)?;
         // Removals write too, and a compaction begins with a flush that holds its decision.
-        if self.full { Ok(()) } else { self.compact() }
+        if self.full {
+            self.shrinking.give_up();
+            return Ok(());
+        }
+        self.compact()?;
+        if self.compacting.is_none() && !self.shared.is_stopping() {
+            self.shrinking.turn(&self.shared)?;
+        }
+        Ok(())
     }
 
     /// A full disk here only means that the next segment is made later: the log tells if it cannot go on.

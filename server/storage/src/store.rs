@@ -25,7 +25,7 @@ mod tests;
 use std::fmt::Display;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -114,6 +114,8 @@ pub struct StateStore {
     removed: Mutex<Option<Vec<Revision>>>,
     /// How often another file took the place.
     swaps: AtomicU64,
+    /// It is unknown which file a start would find.
+    failed: AtomicBool,
 }
 
 impl StateStore {
@@ -150,6 +152,7 @@ impl StateStore {
             readers: Arc::default(),
             removed: Mutex::default(),
             swaps: AtomicU64::new(0),
+            failed: AtomicBool::new(false),
         };
         let txn = store.begin_read()?;
         store.check_format(&txn)?;
@@ -393,6 +396,9 @@ impl StateStore {
     }
 
     fn begin_write(&self, durability: Durability) -> Result<WriteTransaction, StorageError> {
+        if self.failed.load(Ordering::SeqCst) {
+            return Err(StorageError::Failed(self.path.clone()));
+        }
         opened::begin_write(&self.opened().db, durability)
             .map_err(|e| self.failed("begin to write", e))
     }

@@ -68,8 +68,8 @@ impl Shrink {
     ///
     /// # Errors
     /// The disk's; `Corrupt` if what was to be copied is damaged. The store is as it was, and this copy of no use.
-    /// Only after an error of `sync_dir` it is unknown which of the two files a start would find; both are whole, but
-    /// the store must not be written to any more.
+    /// Only after an error while the copy got its name it is unknown which of the two files a start would find; both
+    /// are whole, and the store takes no more writes.
     pub fn step(&mut self, bytes: usize) -> Result<ShrinkStep, StorageError> {
         let _inside = Inside::enter();
         if self.swaps != self.store.swaps.load(Ordering::SeqCst) {
@@ -213,7 +213,12 @@ impl StateStore {
     /// Puts a complete copy in the place of the file in use. It is opened first: what cannot be opened replaces nothing.
     fn replace_by(&self, mut staged: Staged) -> Result<(), StorageError> {
         let opened = Opened::open(&*self.disk, staged.name(), self.options)?;
-        staged.rename()?;
+        let renamed = staged.rename();
+        // A start may find either file now: nothing may be written that only one of them holds.
+        if renamed.is_err() {
+            self.failed.store(true, Ordering::SeqCst);
+        }
+        renamed?;
         self.swap(opened);
         Ok(())
     }
