@@ -21,6 +21,7 @@ mod offline;
 mod quota;
 mod rpc;
 mod seed;
+mod smaller_file;
 mod snapshot;
 mod start;
 mod sync_trace;
