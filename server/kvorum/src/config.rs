@@ -7,6 +7,7 @@ mod cluster;
 mod compaction;
 mod keys;
 mod logging;
+mod peers;
 mod problem;
 mod reader;
 mod settings;

@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
+use kvorum_member::peer::PeerListener;
 use kvorum_v3rpc::{Listener, Scope};
 use rustix::net::listen;
 use rustls::ServerConfig;
@@ -30,6 +31,8 @@ pub(crate) struct Listeners {
     pub(crate) front: Vec<Listener>,
     /// For the console.
     pub(crate) console: Option<TcpListener>,
+    /// For other members.
+    pub(crate) peers: Vec<PeerListener>,
     /// Where all of them are.
     pub(crate) urls: Urls,
 }
@@ -43,6 +46,8 @@ pub(crate) struct Urls {
     pub(crate) metrics: Vec<String>,
     /// The console.
     pub(crate) console: Option<String>,
+    /// Other members.
+    pub(crate) peers: Vec<String>,
 }
 
 /// Binds everything that the settings name.
@@ -69,9 +74,19 @@ pub(crate) fn bind(settings: &Settings) -> Result<Listeners, BindError> {
         urls.console = Some(ListenUrl { address, ..url }.to_string());
         console = Some(socket);
     }
+    let mut peers = Vec::new();
+    for url in &settings.listen.peers {
+        let (socket, address) = bind_one("listen-peer-urls", url.address)?;
+        urls.peers.push(ListenUrl { address, ..*url }.to_string());
+        peers.push(PeerListener {
+            socket,
+            tls: url.scheme == Scheme::Https,
+        });
+    }
     Ok(Listeners {
         front,
         console,
+        peers,
         urls,
     })
 }

@@ -6,6 +6,7 @@ mod exit;
 mod listeners;
 mod log;
 mod memory;
+mod peers;
 mod process;
 mod serve;
 mod tools;

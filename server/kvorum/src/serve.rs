@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use kvorum_admin::AdminOptions;
+use kvorum_member::peer::Peers;
 use kvorum_member::{BootstrapError, Member, MemberOptions, StartError};
 use kvorum_v3rpc::{Front, Options};
 use sd_notify::NotifyState;
@@ -18,7 +19,7 @@ use crate::config::Settings;
 use crate::exit::Exit;
 use crate::listeners::{self, Listeners, Urls};
 use crate::memory::{self, Shares};
-use crate::process;
+use crate::{peers, process};
 
 /// What a browser may take to hang up once it was told to.
 const CONSOLE_GRACE: Duration = Duration::from_secs(2);
@@ -41,10 +42,16 @@ fn serve(settings: Settings) -> Result<Exit, Ended> {
         error!(key, %address, error = %failed.error, "cannot bind an address: free it or name another with --{key}");
         Exit::AddressTaken
     })?;
-    let urls = listeners.urls.clone();
-    let member = start_member(&settings, &urls)?;
+    let Listeners {
+        front,
+        console,
+        peers,
+        urls,
+    } = listeners;
+    let peers =
+        peers::start(&settings, &urls, peers).map_err(|error| refuses("a thread", &error))?;
+    let member = start_member(&settings, &urls, peers)?;
     process::opened();
-    let Listeners { front, console, .. } = listeners;
     let options = Options {
         connections_max: process::connections_max()
             .map_err(|error| refuses("more files", &error))?,
@@ -76,7 +83,7 @@ fn serve(settings: Settings) -> Result<Exit, Ended> {
     })
 }
 
-fn start_member(settings: &Settings, urls: &Urls) -> Result<Member, Ended> {
+fn start_member(settings: &Settings, urls: &Urls, peers: Option<Peers>) -> Result<Member, Ended> {
     let advertised = match settings.advertise_client_urls.as_slice() {
         [] => urls.clients.clone(),
         given => given.to_vec(),
@@ -89,9 +96,16 @@ fn start_member(settings: &Settings, urls: &Urls) -> Result<Member, Ended> {
         large_request_bytes = shares.large_request_bytes,
         "memory is shared out"
     );
+    let defaults = MemberOptions::default();
+    let peer_urls = match peers::advertised(settings, urls) {
+        // The ids of a cluster of one are made of etcd's default.
+        none if none.is_empty() => defaults.peer_urls.clone(),
+        some => some,
+    };
     let options = MemberOptions {
         data_dir: settings.data_dir.clone(),
         name: settings.name.clone(),
+        peer_urls,
         client_urls: advertised,
         cluster_token: settings.cluster.token.clone(),
         initial_cluster: settings.cluster.initial.clone(),
@@ -108,9 +122,9 @@ fn start_member(settings: &Settings, urls: &Urls) -> Result<Member, Ended> {
         value_cache_bytes: shares.value_cache_bytes,
         unflushed_bytes_max: shares.unflushed_bytes_max,
         large_request_bytes: shares.large_request_bytes,
-        ..MemberOptions::default()
+        ..defaults
     };
-    Member::start(options, None).map_err(|error| match error {
+    Member::start(options, peers).map_err(|error| match error {
         StartError::System { .. } => refuses("the member", &error),
         StartError::Bootstrap(BootstrapError::Settings(reason)) => {
             error!(reason, "these settings do not make a member");
@@ -151,6 +165,7 @@ fn announce(urls: &Urls) {
     info!(
         client_urls = ?urls.clients,
         metrics_urls = ?urls.metrics,
+        peer_urls = ?urls.peers,
         console_url,
         "ready to serve client requests"
     );

@@ -46,9 +46,8 @@ impl std::fmt::Debug for Meters {
 }
 
 impl Meters {
-    /// With a registry of its own.
-    pub(crate) fn new() -> Self {
-        let registry = Registry::new();
+    /// In a registry that may have families of others already.
+    pub(crate) fn new(registry: Registry) -> Self {
         let r = &registry;
         idle_families(r);
         Self {

@@ -125,7 +125,11 @@ impl Member {
             .applied
             .store(opened.restored.applied.0, Ordering::SeqCst);
         let recycler = opened.log.recycler();
-        let meters = Meters::new();
+        let meters = Meters::new(
+            peers
+                .as_ref()
+                .map_or_else(prometheus::Registry::new, Peers::registry),
+        );
         let gauges = Gauges::new(&meters.registry, opened.identity.member_id);
         let patience = MemberOptions::LARGE_REQUEST_PATIENCE;
         let receiving = options.large_request_bytes / 4;

@@ -65,6 +65,24 @@ keys! {
         "PEM private key that belongs to the certificate";
     TRUSTED_CA_FILE "trusted-ca-file" "FILE" None,
         "PEM certificates; https:// clients must then show a certificate signed by one of them";
+    LISTEN_PEER_URLS "listen-peer-urls" "URLS" None,
+        "Where other members are served; nowhere if not given, which fits a cluster of one";
+    INITIAL_ADVERTISE_PEER_URLS "initial-advertise-peer-urls" "URLS" None,
+        "Where other members reach this one; the bound peer addresses if not given. Later starts ignore it";
+    PEER_CERT_FILE "peer-cert-file" "FILE" None,
+        "PEM certificate chain that members show each other";
+    PEER_KEY_FILE "peer-key-file" "FILE" None,
+        "PEM private key that belongs to the peer certificate";
+    PEER_TRUSTED_CA_FILE "peer-trusted-ca-file" "FILE" None,
+        "PEM certificates; members must show a certificate signed by one of them";
+    PEER_CLIENT_CERT_AUTH "peer-client-cert-auth" "BOOL" Some("true"),
+        "Whether members that dial this one must show a certificate, too: always";
+    PEER_CERT_ALLOWED_CN "peer-cert-allowed-cn" "NAMES" None,
+        "Common names that certificates of members may have; any if not given";
+    PEER_CERT_ALLOWED_HOSTNAME "peer-cert-allowed-hostname" "NAMES" None,
+        "Names or addresses one of which certificates of members must have; any if not given";
+    PEER_ALLOW_PLAIN "peer-allow-plain" "BOOL" Some("false"),
+        "Whether members may speak without TLS, over http:// peer URLs";
     INITIAL_CLUSTER_TOKEN "initial-cluster-token" "TOKEN" Some("etcd-cluster"),
         "Goes into the cluster and member ids when the data directory is made";
     INITIAL_CLUSTER "initial-cluster" "MEMBERS" None,

@@ -133,6 +133,17 @@ impl Reader {
         self.read(key, |text| split(text).map(url::listen).collect())
     }
 
+    /// URLs to listen on, where none are fine.
+    pub(crate) fn optional_listen_urls(&mut self, key: &'static str) -> Option<Vec<ListenUrl>> {
+        if !self.is_given(key) {
+            return Some(Vec::new());
+        }
+        self.read(key, |text| match text {
+            "" => Err("must not be empty: leave it out to listen nowhere".to_owned()),
+            _ => split(text).map(url::listen).collect(),
+        })
+    }
+
     /// URLs to listen on, or the word that turns the listener off.
     pub(crate) fn listen_urls_or_none(&mut self, key: &'static str) -> Option<Vec<ListenUrl>> {
         self.read(key, |text| match text {

@@ -14,6 +14,7 @@ use super::cluster::{self, ClusterSettings};
 use super::compaction;
 use super::keys;
 use super::logging::{self, Logging};
+use super::peers::{self, PeerSettings};
 use super::problem::Problem;
 use super::reader::Reader;
 use super::tls;
@@ -35,6 +36,8 @@ pub(crate) struct Settings {
     pub(crate) advertise_client_urls: Vec<String>,
     /// For every `https://` URL.
     pub(crate) tls: Option<Arc<ServerConfig>>,
+    /// The way to other members.
+    pub(crate) peers: PeerSettings,
     /// Sizes and counts.
     pub(crate) limits: Limits,
     /// How much history is kept, if it is compacted without being asked.
@@ -60,6 +63,8 @@ pub(crate) struct Listen {
     pub(crate) metrics: Vec<ListenUrl>,
     /// The console.
     pub(crate) console: Option<ListenUrl>,
+    /// Other members.
+    pub(crate) peers: Vec<ListenUrl>,
 }
 
 /// An address that clients reach, and what may be spoken on it.
@@ -124,6 +129,10 @@ fn settings(reader: &mut Reader) -> Option<Settings> {
     let listen = listen(reader);
     let advertise_client_urls = reader.advertise_urls(keys::ADVERTISE_CLIENT_URLS);
     let tls = tls_config(reader, listen.as_ref());
+    let peers = match &listen {
+        Some(listen) => peers::read(reader, &listen.peers),
+        None => None,
+    };
     let limits = limits(reader);
     let auto_compaction = compaction::read(reader);
     let access = access::read(reader);
@@ -147,6 +156,7 @@ fn settings(reader: &mut Reader) -> Option<Settings> {
         listen,
         advertise_client_urls: advertise_client_urls?,
         tls,
+        peers: peers?,
         limits: limits?,
         auto_compaction: auto_compaction?,
         access: access?,
@@ -192,10 +202,11 @@ fn listen(reader: &mut Reader) -> Option<Listen> {
     let clients = reader.listen_urls(keys::LISTEN_CLIENT_URLS);
     let metrics = reader.listen_urls_or_none(keys::LISTEN_METRICS_URLS);
     let console = reader.listen_urls_or_none(keys::LISTEN_CONSOLE_URL);
+    let peers = reader.optional_listen_urls(keys::LISTEN_PEER_URLS);
     if let Some(&[url, ..]) = console.as_deref() {
         check_console(reader, url, console.as_deref().map_or(0, <[_]>::len));
     }
-    let (clients, metrics, console) = (clients?, metrics?, console?);
+    let (clients, metrics, console, peers) = (clients?, metrics?, console?, peers?);
     if clients.is_empty() {
         reader.refuse(
             keys::LISTEN_CLIENT_URLS,
@@ -206,12 +217,14 @@ fn listen(reader: &mut Reader) -> Option<Listen> {
         (keys::LISTEN_CLIENT_URLS, clients.as_slice()),
         (keys::LISTEN_METRICS_URLS, metrics.as_slice()),
         (keys::LISTEN_CONSOLE_URL, console.as_slice()),
+        (keys::LISTEN_PEER_URLS, peers.as_slice()),
     ];
     check_collisions(reader, &all);
     Some(Listen {
         clients: by_address(&clients),
         metrics,
         console: console.first().copied(),
+        peers,
     })
 }
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use super::{Problem, Settings, read};
 
+mod peers;
+
 /// A directory of its own for each test, removed afterwards.
 struct Scratch(PathBuf);
 
@@ -202,7 +204,7 @@ const BAD_VALUES: &[(&str, &str, &str)] = &[
     (
         "advertise-client-urls",
         "http://0.0.0.0:1",
-        "clients cannot dial \"all addresses\"",
+        "nobody can dial \"all addresses\"",
     ),
     ("listen-metrics-urls", "", "write `none` to turn it off"),
     (
@@ -569,7 +571,9 @@ fn the_shipped_file_names_every_key_at_its_default() {
         .filter(|line| {
             ![
                 "-file =",
+                "-allowed-",
                 "advertise",
+                "listen-peer-urls",
                 "io-threads",
                 "data-dir",
                 "large-request-memory",

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use kvorum_member::peer::{PeerTls, PeerTlsError, PeerTlsOptions};
 use kvorum_v3rpc::{TlsError, server_config};
 use rustls::ServerConfig;
 use x509_parser::pem::Pem;
@@ -39,27 +40,69 @@ pub(crate) fn load(files: Files<'_>) -> Result<Arc<ServerConfig>, Refused> {
         .trusted_ca
         .map(|path| read(keys::TRUSTED_CA_FILE, path))
         .transpose()?;
-    if contains(&key, b"BEGIN ENCRYPTED PRIVATE KEY") || contains(&key, b"Proc-Type: 4,ENCRYPTED") {
+    check_key(keys::KEY_FILE, &key)?;
+    let config =
+        server_config(&cert, &key, trusted_ca.as_deref()).map_err(|error| match error {
+            TlsError::Certificate(reason) => refused(keys::CERT_FILE, reason),
+            TlsError::Key(reason) => {
+                refused(keys::KEY_FILE, format!("holds no private key: {reason}"))
+            }
+            TlsError::ClientCa(reason) => refused(keys::TRUSTED_CA_FILE, reason),
+            TlsError::Pair(rustls::Error::InconsistentKeys(_)) => {
+                refused(keys::KEY_FILE, unrelated(files.cert))
+            }
+            TlsError::Pair(other) => refused(keys::CERT_FILE, other),
+        })?;
+    check_leaf(&cert, false).map_err(|reason| refused(keys::CERT_FILE, reason))?;
+    Ok(Arc::new(config))
+}
+
+/// Reads and checks the files of the transport between members.
+pub(crate) fn load_peers(
+    cert: &Path,
+    key: &Path,
+    trusted_ca: &Path,
+    complete: impl FnOnce(PeerTlsOptions) -> PeerTlsOptions,
+) -> Result<PeerTls, Refused> {
+    let cert_path = cert;
+    let options = complete(PeerTlsOptions {
+        certificate_pem: read(keys::PEER_CERT_FILE, cert)?,
+        key_pem: read(keys::PEER_KEY_FILE, key)?,
+        trusted_ca_pem: read(keys::PEER_TRUSTED_CA_FILE, trusted_ca)?,
+        ..PeerTlsOptions::default()
+    });
+    check_key(keys::PEER_KEY_FILE, &options.key_pem)?;
+    let tls = PeerTls::new(&options).map_err(|error| match error {
+        PeerTlsError::Certificate(reason) => refused(keys::PEER_CERT_FILE, reason),
+        PeerTlsError::Key(reason) => refused(
+            keys::PEER_KEY_FILE,
+            format!("holds no private key: {reason}"),
+        ),
+        PeerTlsError::TrustedCa(reason) => refused(keys::PEER_TRUSTED_CA_FILE, reason),
+        PeerTlsError::Pair(rustls::Error::InconsistentKeys(_)) => {
+            refused(keys::PEER_KEY_FILE, unrelated(cert_path))
+        }
+        PeerTlsError::Pair(other) => refused(keys::PEER_CERT_FILE, other),
+    })?;
+    check_leaf(&options.certificate_pem, true)
+        .map_err(|reason| refused(keys::PEER_CERT_FILE, reason))?;
+    Ok(tls)
+}
+
+fn check_key(key: &'static str, pem: &[u8]) -> Result<(), Refused> {
+    if contains(pem, b"BEGIN ENCRYPTED PRIVATE KEY") || contains(pem, b"Proc-Type: 4,ENCRYPTED") {
         let reason = "is encrypted, and nobody is there to type a password: give a plain key in a \
                       file of mode 0600";
-        return Err(refused(keys::KEY_FILE, reason));
+        return Err(refused(key, reason));
     }
-    let config = server_config(&cert, &key, trusted_ca.as_deref()).map_err(|error| match error {
-        TlsError::Certificate(reason) => refused(keys::CERT_FILE, reason),
-        TlsError::Key(reason) => refused(keys::KEY_FILE, format!("holds no private key: {reason}")),
-        TlsError::ClientCa(reason) => refused(keys::TRUSTED_CA_FILE, reason),
-        TlsError::Pair(rustls::Error::InconsistentKeys(_)) => refused(
-            keys::KEY_FILE,
-            format!(
-                "this key does not belong to the certificate in {}: give the pair that was made \
-                 together",
-                files.cert.display()
-            ),
-        ),
-        TlsError::Pair(other) => refused(keys::CERT_FILE, other),
-    })?;
-    check_leaf(&cert).map_err(|reason| refused(keys::CERT_FILE, reason))?;
-    Ok(Arc::new(config))
+    Ok(())
+}
+
+fn unrelated(cert: &Path) -> String {
+    format!(
+        "this key does not belong to the certificate in {}: give the pair that was made together",
+        cert.display()
+    )
 }
 
 fn contains(text: &[u8], word: &[u8]) -> bool {
@@ -77,8 +120,8 @@ fn refused(key: &'static str, reason: impl ToString) -> Refused {
     }
 }
 
-/// What clients would refuse anyway, told to the operator first.
-fn check_leaf(pem: &[u8]) -> Result<(), String> {
+/// What the other side would refuse anyway, told to the operator first. Members dial as well as being dialled.
+fn check_leaf(pem: &[u8], dials: bool) -> Result<(), String> {
     let unreadable = |reason: String| format!("is not a certificate that can be read: {reason}");
     let leaf = Pem::iter_from_buffer(pem)
         .find(|block| {
@@ -106,6 +149,11 @@ fn check_leaf(pem: &[u8]) -> Result<(), String> {
         Ok(Some(usage)) if !usage.value.server_auth && !usage.value.any => {
             Err("is not meant for servers: its extended key usage lacks serverAuth".to_owned())
         }
+        Ok(Some(usage)) if dials && !usage.value.client_auth && !usage.value.any => Err(
+            "is not meant for members, which dial each other: its extended key usage lacks \
+             clientAuth"
+                .to_owned(),
+        ),
         _ => Ok(()),
     }
 }

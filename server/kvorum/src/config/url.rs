@@ -76,10 +76,10 @@ pub(crate) fn listen(text: &str) -> Result<ListenUrl, String> {
 pub(crate) fn advertise(text: &str) -> Result<String, String> {
     let parts = parts(text)?;
     if parts.port == 0 {
-        return Err("port 0 cannot be dialled: write the port that clients reach".to_owned());
+        return Err("port 0 cannot be dialled: write the port that others reach".to_owned());
     }
     if address(parts.host).is_some_and(|ip| ip.is_unspecified()) {
-        return Err("clients cannot dial \"all addresses\": write one of this machine".to_owned());
+        return Err("nobody can dial \"all addresses\": write one of this machine".to_owned());
     }
     Ok(text.to_owned())
 }

@@ -141,14 +141,17 @@ pub(crate) struct Hub {
 }
 
 impl Hub {
-    pub(crate) fn new(options: &super::PeerOptions, runtime: Handle) -> Self {
+    pub(crate) fn new(
+        options: &super::PeerOptions,
+        timing: Timing,
+        seed: u64,
+        runtime: Handle,
+    ) -> Self {
         Self {
-            timing: options
-                .timing
-                .unwrap_or_else(|| Timing::of(options.election_timeout)),
+            timing,
             tls: options.tls.clone(),
             allow_plain: options.allow_plain,
-            jitter: Jitter::new(options.seed),
+            jitter: Jitter::new(seed),
             meters: PeerMeters::new(&options.registry),
             runtime,
             incoming: Mutex::default(),

@@ -77,12 +77,10 @@ pub struct PeerOptions {
     pub advertise_urls: Vec<String>,
     /// Sets how soon a dead connection is noticed.
     pub election_timeout: Duration,
-    /// Spreads the pauses between dials.
-    pub seed: u64,
+    /// Spreads the pauses between dials; random if none.
+    pub seed: Option<u64>,
     /// Where the figures go.
     pub registry: Registry,
-    /// Other times than what fits the election timeout, for tests.
-    pub(crate) timing: Option<Timing>,
 }
 
 impl Default for PeerOptions {
@@ -93,14 +91,14 @@ impl Default for PeerOptions {
             allow_plain: false,
             advertise_urls: Vec::new(),
             election_timeout: Duration::from_secs(1),
-            seed: 0,
+            seed: None,
             registry: Registry::new(),
-            timing: None,
         }
     }
 }
 
 /// What happens between members.
+#[allow(clippy::large_enum_variant, reason = "nearly all of them are messages")]
 pub enum PeerEvent {
     /// A peer says something. It came once.
     Message {
@@ -183,13 +181,20 @@ impl Peers {
     ///
     /// # Errors
     /// The system gives no thread, or a socket is unusable.
-    pub fn start(mut options: PeerOptions) -> io::Result<Self> {
+    pub fn start(options: PeerOptions) -> io::Result<Self> {
+        let timing = Timing::of(options.election_timeout);
+        Self::start_timed(options, timing)
+    }
+
+    /// The same with times that fit a test.
+    fn start_timed(mut options: PeerOptions, timing: Timing) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(8)
             .thread_name("peers-disk")
             .build()?;
-        let hub = Arc::new(Hub::new(&options, runtime.handle().clone()));
+        let seed = options.seed.map_or_else(random, Ok)?;
+        let hub = Arc::new(Hub::new(&options, timing, seed, runtime.handle().clone()));
         let doorstep = Arc::new(Mutex::new(Doorstep::default()));
         for listener in std::mem::take(&mut options.listeners) {
             listener.socket.set_nonblocking(true)?;
@@ -291,12 +296,20 @@ impl Peers {
     }
 }
 
+fn random() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(u64::from_be_bytes(bytes))
+}
+
 impl Drop for Peers {
     fn drop(&mut self) {
         self.hub.drain(LAST_WORDS);
         self.hub.stop();
         drop(self.stop.take());
+        // An event may hold the last of what holds us: then we are on that thread, which ends by itself.
         if let Some(thread) = self.thread.take()
+            && thread.thread().id() != std::thread::current().id()
             && thread.join().is_err()
         {
             tracing::error!("the thread of the peers ended in a panic");

@@ -109,9 +109,11 @@ fn a_starting_member_lets_nobody_in_and_is_found_once_it_knows_itself() {
     let request = || PeerRequest {
         ask: Some(Ask::Members(PeerMembersRequest {})),
     };
-    let asked = one
-        .peers
-        .ask(&[url.clone()], request(), Duration::from_millis(500));
+    let asked = one.peers.ask(
+        std::slice::from_ref(&url),
+        request(),
+        Duration::from_millis(500),
+    );
     match asked {
         Err(AskError::Unreachable(reason)) => {
             assert!(reason.ends_with("is still starting"), "{reason}");

@@ -122,11 +122,11 @@ impl Lodging {
             tls: self.tls.clone(),
             allow_plain: self.tls.is_none(),
             advertise_urls: vec![format!("{scheme}://{address}")],
-            seed: self.id,
-            timing: Some(self.timing),
+            seed: Some(self.id),
             ..PeerOptions::default()
         };
-        (Peers::start(options).expect("starts"), address)
+        let peers = Peers::start_timed(options, self.timing).expect("starts");
+        (peers, address)
     }
 }
 

@@ -1,0 +1,132 @@
+//! How members reach each other, and how they know that it is they.
+
+use kvorum_member::peer::{PeerTls, PeerTlsOptions};
+
+use super::keys;
+use super::problem::Problem;
+use super::reader::{Reader, split};
+use super::tls;
+use super::url::{ListenUrl, Scheme};
+
+/// What the transport between members needs.
+#[derive(Clone, Debug)]
+pub(crate) struct PeerSettings {
+    /// Where other members are told to dial this one; empty for the bound addresses.
+    pub(crate) advertise: Vec<String>,
+    /// For every `https://` URL.
+    pub(crate) tls: Option<PeerTls>,
+    /// `http://` URLs may be used.
+    pub(crate) allow_plain: bool,
+}
+
+/// Reads the keys; `listen` is what `listen-peer-urls` says.
+pub(super) fn read(reader: &mut Reader, listen: &[ListenUrl]) -> Option<PeerSettings> {
+    let advertise = reader.advertise_urls(keys::INITIAL_ADVERTISE_PEER_URLS);
+    let allow_plain = flag(reader, keys::PEER_ALLOW_PLAIN)?;
+    if flag(reader, keys::PEER_CLIENT_CERT_AUTH)? {
+        // Nothing else is known here.
+    } else {
+        reader.refuse(
+            keys::PEER_CLIENT_CERT_AUTH,
+            "members always show each other certificates: leave it out, or say true",
+        );
+    }
+    let tls = tls_config(reader, listen);
+    let advertise = advertise?;
+    check_plain(reader, listen, &advertise, allow_plain);
+    check_advertised(reader, listen);
+    Some(PeerSettings {
+        advertise,
+        tls,
+        allow_plain,
+    })
+}
+
+fn flag(reader: &mut Reader, key: &'static str) -> Option<bool> {
+    reader.read(key, |text| match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err("use true or false".to_owned()),
+    })
+}
+
+/// Whoever reaches a plain peer address is a member: it can read and change everything.
+fn check_plain(reader: &mut Reader, listen: &[ListenUrl], advertise: &[String], allowed: bool) {
+    if allowed {
+        return;
+    }
+    let reason = "whoever reaches a plain peer address can read and change everything: use https:// with \
+                  --peer-cert-file, --peer-key-file and --peer-trusted-ca-file, or say \
+                  --peer-allow-plain=true where nobody else reaches the network";
+    if listen.iter().any(|url| url.scheme == Scheme::Http) {
+        reader.refuse(keys::LISTEN_PEER_URLS, reason);
+    } else if !listen.is_empty() && advertise.iter().any(|url| url.starts_with("http://")) {
+        reader.refuse(keys::INITIAL_ADVERTISE_PEER_URLS, reason);
+    }
+}
+
+/// Other members must be told an address, and "all addresses" is none.
+fn check_advertised(reader: &mut Reader, listen: &[ListenUrl]) {
+    let everywhere = listen.iter().any(|url| url.address.ip().is_unspecified());
+    if everywhere && !reader.is_given(keys::INITIAL_ADVERTISE_PEER_URLS) {
+        reader.refuse(
+            keys::LISTEN_PEER_URLS,
+            "other members must be told an address they can dial: add \
+             --initial-advertise-peer-urls",
+        );
+    }
+}
+
+fn tls_config(reader: &mut Reader, listen: &[ListenUrl]) -> Option<PeerTls> {
+    let cert = reader.optional_path(keys::PEER_CERT_FILE);
+    let key = reader.optional_path(keys::PEER_KEY_FILE);
+    let trusted_ca = reader.optional_path(keys::PEER_TRUSTED_CA_FILE);
+    let names = |reader: &mut Reader, key| match reader.is_given(key) {
+        true => reader.read(key, |text| {
+            let names: Vec<_> = split(text).map(str::to_owned).collect();
+            match names.is_empty() {
+                true => Err("must not be empty: leave it out to allow all".to_owned()),
+                false => Ok(names),
+            }
+        }),
+        false => Some(Vec::new()),
+    };
+    let allowed_cns = names(reader, keys::PEER_CERT_ALLOWED_CN)?;
+    let allowed_hostnames = names(reader, keys::PEER_CERT_ALLOWED_HOSTNAME)?;
+    let (cert, key, trusted_ca) = match (cert, key, trusted_ca) {
+        (Some(cert), Some(key), Some(trusted_ca)) => (cert, key, trusted_ca),
+        (None, None, None) => {
+            if listen.iter().any(|url| url.scheme == Scheme::Https) {
+                reader.problems.push(Problem::new(
+                    "peer-cert-file, peer-key-file, peer-trusted-ca-file: missing: an https:// \
+                     peer URL needs all three",
+                ));
+            }
+            return None;
+        }
+        given => {
+            let missing: Vec<_> = [
+                (given.0.is_none(), keys::PEER_CERT_FILE),
+                (given.1.is_none(), keys::PEER_KEY_FILE),
+                (given.2.is_none(), keys::PEER_TRUSTED_CA_FILE),
+            ]
+            .into_iter()
+            .filter_map(|(missing, name)| missing.then_some(name))
+            .collect();
+            let missing = missing.join(", ");
+            reader.problems.push(Problem::new(format!(
+                "{missing}: missing: members show each other certificates and check them, which \
+                 takes all three files"
+            )));
+            return None;
+        }
+    };
+    let loaded = tls::load_peers(&cert, &key, &trusted_ca, |options| PeerTlsOptions {
+        allowed_cns,
+        allowed_hostnames,
+        ..options
+    });
+    loaded
+        .map_err(|refused| reader.refuse(refused.key, &refused.reason))
+        .ok()
+}
