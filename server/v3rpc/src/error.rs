@@ -327,6 +327,25 @@ const fn wire(error: Error) -> (Code, &'static str) {
             InvalidArgument,
             "kvorum: alarm types are NONE, NOSPACE and CORRUPT, actions GET, ACTIVATE and DEACTIVATE",
         ),
+        Error::MemberNotFound
+        | Error::MemberExists
+        | Error::PeerUrlExists
+        | Error::MemberBadUrls
+        | Error::TooManyLearners
+        | Error::NotEnoughStarted
+        | Error::Unhealthy
+        | Error::MemberNotLearner
+        | Error::LearnerNotReady
+        | Error::NotForLearner
+        | Error::BadLeaderTransferee
+        | Error::TransferTimeout => wire_of_members(error),
+    }
+}
+
+/// The same for what concerns members; the last of them has no arm of its own.
+const fn wire_of_members(error: Error) -> (Code, &'static str) {
+    use Code::{FailedPrecondition, InvalidArgument, NotFound, Unavailable, Unknown};
+    match error {
         Error::MemberNotFound => (NotFound, "etcdserver: member not found"),
         Error::MemberExists => (FailedPrecondition, "etcdserver: member ID already exist"),
         Error::PeerUrlExists => (FailedPrecondition, "etcdserver: Peer URLs already exists"),
@@ -354,7 +373,7 @@ const fn wire(error: Error) -> (Code, &'static str) {
             "etcdserver: rpc not supported for learner",
         ),
         Error::BadLeaderTransferee => (FailedPrecondition, "etcdserver: bad leader transferee"),
-        Error::TransferTimeout => (
+        _ => (
             Unknown,
             "etcdserver: request timed out, leader transfer took too long",
         ),
