@@ -1,9 +1,13 @@
 //! What the process owes the operating system: one line for a panic, enough file descriptors, news for systemd.
 
+use std::os::unix::process::CommandExt as _;
 use std::panic::PanicHookInfo;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use kvorum_member::damage_under_work;
+use kvorum_member::{damage_under_work, heal};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tracing::{error, warn};
@@ -13,8 +17,13 @@ use crate::exit::Exit;
 /// True once the data directory is open: from then on, damage means that the disk failed under a running member.
 static OPENED: AtomicBool = AtomicBool::new(false);
 
+/// Where that is, for those who begin anew.
+static DATA_DIR: OnceLock<PathBuf> = OnceLock::new();
+
 /// The data directory is open.
-pub(crate) fn opened() {
+pub(crate) fn opened(data_dir: &Path) {
+    // A process opens one.
+    let _ = DATA_DIR.set(data_dir.to_path_buf());
     OPENED.store(true, Ordering::SeqCst);
 }
 
@@ -43,7 +52,9 @@ pub(crate) fn abort_on_panic() {
 
 /// Tells of a damaged state file in the words that any other damage gets.
 fn end_of_damage(damage: &dyn std::fmt::Display) -> Exit {
-    if OPENED.load(Ordering::SeqCst) {
+    if OPENED.load(Ordering::SeqCst) && heal::can_heal() {
+        rebuild(&damage.to_string())
+    } else if OPENED.load(Ordering::SeqCst) {
         error!(
             reason = %damage,
             "the disk failed: nothing more is acknowledged, this member ends"
@@ -87,6 +98,26 @@ pub(crate) fn connections_max() -> Result<usize, String> {
             "the limit of open files is {files}: raise it (ulimit -n, LimitNOFILE) well above {OWN_FILES}"
         )),
     }
+}
+
+/// Begins this process anew, marked to get its state from the other members; comes back only where it cannot.
+pub(crate) fn rebuild(reason: &str) -> Exit {
+    error!(
+        reason,
+        "the state of this member cannot be trusted: it is built anew from the others"
+    );
+    let data_dir = DATA_DIR
+        .get()
+        .map(PathBuf::as_path)
+        .unwrap_or(Path::new(""));
+    if let Err(error) = heal::mark(data_dir, reason) {
+        error!(%error, "the data directory cannot be marked as damaged, this member ends");
+        return Exit::DiskFailed;
+    }
+    let arguments = std::env::args_os().skip(1);
+    let error = Command::new("/proc/self/exe").args(arguments).exec();
+    error!(%error, "this process cannot begin anew, this member ends: the next start heals it");
+    Exit::DiskFailed
 }
 
 /// Tells systemd, where it listens.

@@ -51,7 +51,7 @@ fn serve(settings: Settings) -> Result<Exit, Ended> {
     let peers =
         peers::start(&settings, &urls, peers).map_err(|error| refuses("a thread", &error))?;
     let member = start_member(&settings, &urls, peers)?;
-    process::opened();
+    process::opened(&settings.data_dir);
     let options = Options {
         connections_max: process::connections_max()
             .map_err(|error| refuses("more files", &error))?,
@@ -196,13 +196,7 @@ fn ended(why: kvorum_member::Ended) -> Exit {
             );
             Exit::BadDataDir
         }
-        Ended::Rebuild(reason) => {
-            error!(
-                reason,
-                "the state of this member cannot be trusted, this member ends"
-            );
-            Exit::DiskFailed
-        }
+        Ended::Rebuild(reason) => process::rebuild(&reason),
     }
 }
 

@@ -115,8 +115,10 @@ impl Driver {
 
     /// Publishes members, alarms and cluster version.
     pub(crate) fn publish_view(&self, machine: &Machine) {
+        let members = machine.members().list();
+        crate::heal::note_members(self.shared.identity.member_id, &members);
         let view = View {
-            members: machine.members().list(),
+            members,
             removed: machine.members().removed().clone(),
             alarms: machine.alarms().list(0),
             cluster_version: machine.cluster_version().map(str::to_owned),

@@ -21,6 +21,7 @@ pub mod families;
 mod gauges;
 mod handle;
 mod hash;
+pub mod heal;
 mod history;
 mod identity;
 mod inbox;

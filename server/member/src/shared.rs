@@ -174,7 +174,11 @@ impl Shared {
 
     /// The disk failed: nothing more is acknowledged, and the process is told to end with this line.
     pub(crate) fn fail(&self, reason: String) {
-        self.end(Ended::DiskFailed(reason));
+        let healed = crate::heal::can_heal() && crate::heal::tells_damage(&reason);
+        self.end(match healed {
+            true => Ended::Rebuild(reason),
+            false => Ended::DiskFailed(reason),
+        });
     }
 
     /// As `fail`. Damage is no reason to end for good where other members have what was damaged.

@@ -6,11 +6,12 @@ use std::thread::JoinHandle;
 
 use kvorum_core::MemberId;
 use kvorum_core::backend::Restored;
+use kvorum_core::mvcc::Store;
 use kvorum_core::node::{NodeOptions, Start};
 use kvorum_core::replica::{MembershipOptions, Replica, ReplicaOptions};
 use kvorum_storage::{
     DataDir, DirError, KnownMember, Log, LogOptions, OpenError, StateStore, StorageError,
-    StoreOptions,
+    StoreOptions, contain,
 };
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Semaphore, watch};
@@ -23,6 +24,7 @@ use crate::core_thread::{CLUSTER_VERSION, CoreThread, TAIL_BYTES};
 use crate::ended::Ended;
 use crate::gauges::Gauges;
 use crate::handle::Handle;
+use crate::heal;
 use crate::identity::MemberIdentity;
 use crate::inbox::Inbox;
 use crate::log_thread::LogWriter;
@@ -86,13 +88,14 @@ struct Opened {
     identity: MemberIdentity,
     state: Arc<StateStore>,
     restored: Restored,
+    store: Store,
     log: Log,
     start: Start,
     /// As the directory knows them.
     members: Vec<KnownMember>,
 }
 
-fn random() -> Result<u64, StartError> {
+pub(crate) fn random() -> Result<u64, StartError> {
     let mut bytes = [0; 8];
     getrandom::fill(&mut bytes).map_err(|e| StartError::System {
         what: "the system gives no random numbers",
@@ -107,11 +110,8 @@ impl Member {
     /// # Errors
     /// The directory is not ours to use, or what is in it cannot be trusted.
     pub fn start(options: MemberOptions, peers: Option<Peers>) -> Result<Self, StartError> {
-        let opened = match &peers {
-            Some(peers) => open(&options, peers)?,
-            None => open(&options, &Nobody)?,
-        };
-        let store = rebuild::store(&opened.state, &opened.restored, &options)?;
+        let opened = open(&options, peers.as_ref())?;
+        let store = opened.store;
         let machine = rebuild::machine(&store, &opened.restored, &options);
         let boot = boot_of(random()?);
         let replica = replica_options(&options, opened.identity.member_id, boot)?;
@@ -282,7 +282,26 @@ fn spawn(
         })
 }
 
-fn open(options: &MemberOptions, elders: &dyn Elders) -> Result<Opened, StartError> {
+/// Opens everything. Damage that the others can mend sends this member to them for a new place and a new state.
+fn open(options: &MemberOptions, peers: Option<&Peers>) -> Result<Opened, StartError> {
+    loop {
+        heal::go_on(options, peers)?;
+        let opened = match peers {
+            Some(peers) => open_files(options, peers),
+            None => open_files(options, &Nobody),
+        };
+        let error = match opened {
+            Err(error) if heal::helps(options, peers, &error) => error.to_string(),
+            opened => return opened,
+        };
+        heal::mark(&options.data_dir, &error).map_err(|source| StartError::System {
+            what: "the data directory cannot be marked as damaged",
+            source,
+        })?;
+    }
+}
+
+fn open_files(options: &MemberOptions, elders: &dyn Elders) -> Result<Opened, StartError> {
     let mut dir = DataDir::open(&options.data_dir)?;
     for warning in dir.warnings() {
         tracing::warn!("{warning}");
@@ -296,7 +315,9 @@ fn open(options: &MemberOptions, elders: &dyn Elders) -> Result<Opened, StartErr
     let cache = StoreOptions {
         cache_bytes: options.value_cache_bytes / 4,
     };
-    let (state, mut restored) = StateStore::open(dir.state_disk(), cache).map_err(storage)?;
+    let (disk, state_path) = (dir.state_disk(), dir.path().join("state.redb"));
+    let opened = contain(&state_path, move || StateStore::open(disk, cache));
+    let (state, mut restored) = opened.map_err(storage)?;
     let conf_state = first::conf_state(&mut dir, &state, &mut restored)?;
     let base = state.base().map_err(storage)?;
     let log_options = LogOptions {
@@ -326,10 +347,16 @@ fn open(options: &MemberOptions, elders: &dyn Elders) -> Result<Opened, StartErr
         applied: restored.applied,
         applied_term: restored.term,
     };
+    let state = Arc::new(state);
+    let (rows, tables, own) = (state.clone(), restored.clone(), options.clone());
+    let store = contain(&state_path, move || {
+        Ok(rebuild::store(&rows, &tables, &own))
+    });
     Ok(Opened {
         dir,
         identity,
-        state: Arc::new(state),
+        store: store.map_err(storage)??,
+        state,
         restored,
         log,
         start,

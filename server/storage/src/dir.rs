@@ -7,6 +7,8 @@
 //! | `log/` | the raft log |
 //! | `state.redb` | the state store |
 //! | `state.redb.incoming-*` | a state that was to take its place when a crash came; the next start removes it |
+//! | `rebuild` | the files are not to be trusted: the member gets its state from the others; with the reason |
+//! | `damaged/` | files that were not to be trusted, the last ones |
 //! | `snapshot-*.spool` | what a crash left of a snapshot on its way to a client; the next start removes it |
 
 mod identity;
@@ -37,8 +39,11 @@ const STORE: &str = "state.redb";
 const PRIVATE: u32 = 0o700;
 
 /// Names that may be here before the identity is: what a crash left of files in the making, and what file systems add.
-const LEFT_OVER: [&str; 4] = [
+const LEFT_OVER: [&str; 7] = [
+    "damaged",
     "member.json.new",
+    "rebuild",
+    "rebuild.new",
     "state.redb.new",
     "lost+found",
     ".snapshot",

@@ -58,6 +58,7 @@ struct KnownOnDisk {
 
 /// The file. Ids are hexadecimal, as etcd shows them: JSON numbers lose the low bits of a u64 in many readers.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct OnDisk {
     format: u32,
     cluster_id: String,
@@ -67,6 +68,36 @@ struct OnDisk {
     origin: Origin,
     #[serde(default)]
     members: Vec<KnownOnDisk>,
+    /// CRC-32C of the text with zeros in this place.
+    #[serde(default)]
+    checksum: String,
+}
+
+/// What the checksum is computed with, and how it is found.
+const NO_CHECKSUM: &str = "\"checksum\": \"00000000\"";
+const CHECKSUM_DIGITS: usize = 8;
+
+/// Puts the checksum into a text that has none yet.
+fn seal(text: &str) -> String {
+    let crc = crc32c::crc32c(text.as_bytes());
+    text.replacen(NO_CHECKSUM, &format!("\"checksum\": \"{crc:08x}\""), 1)
+}
+
+/// True if the checksum is right, or there is none: files were written without one at first.
+fn is_whole(text: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(text) else {
+        return false;
+    };
+    let key = NO_CHECKSUM.trim_end_matches(['0', '"']);
+    let Some(at) = text.rfind(key).map(|at| at + key.len() + 1) else {
+        return true;
+    };
+    let mut bare = text.to_owned();
+    if bare.get(at..at + CHECKSUM_DIGITS).is_none() {
+        return false;
+    }
+    bare.replace_range(at..at + CHECKSUM_DIGITS, "00000000");
+    seal(&bare) == text
 }
 
 /// Read first: a newer file may have changed everything else.
@@ -92,6 +123,9 @@ impl Identity {
         }
         let mut text = vec![0; usize::try_from(len).unwrap_or(0)];
         file.read_at(0, &mut text).map_err(|e| failed("read", e))?;
+        if !is_whole(&text) {
+            return Err(wrong("the checksum is wrong".into()));
+        }
         let version: Version = serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
         if version.format > FORMAT {
             return Err(StorageError::Newer {
@@ -135,17 +169,19 @@ impl Identity {
             name: self.name.clone(),
             origin: self.origin,
             members: self.members.iter().map(known_on_disk).collect(),
+            checksum: "0".repeat(CHECKSUM_DIGITS),
         };
-        let mut text = serde_json::to_vec_pretty(&on_disk)
+        let text = serde_json::to_string_pretty(&on_disk)
             .map_err(|e| failed("encode", std::io::Error::other(e)))?;
-        text.push(b'\n');
+        let text = seal(&(text + "\n"));
         if disk.exists(&new).map_err(|e| failed("look for", e))? {
             disk.remove(&new).map_err(|e| failed("remove", e))?;
         }
         let file = disk
             .open(&new, OpenMode::New)
             .map_err(|e| failed("create", e))?;
-        file.write_at(0, &text).map_err(|e| failed("write", e))?;
+        file.write_at(0, text.as_bytes())
+            .map_err(|e| failed("write", e))?;
         file.sync().map_err(|e| failed("sync", e))?;
         disk.rename(&new, name).map_err(|e| failed("rename", e))?;
         disk.sync_dir()
@@ -158,5 +194,28 @@ fn known_on_disk(member: &KnownMember) -> KnownOnDisk {
         member_id: format!("{:x}", member.id.0),
         name: member.name.clone(),
         peer_urls: member.peer_urls.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flipped_bit_anywhere_is_noticed() {
+        let text = seal(&format!(
+            "{{\n  \"member_id\": \"8e9e05c5\",\n  {NO_CHECKSUM}\n}}\n"
+        ));
+        assert!(is_whole(text.as_bytes()), "{text}");
+        for at in 0..text.len() {
+            for bit in 0..8 {
+                let mut bytes = text.clone().into_bytes();
+                bytes[at] ^= 1 << bit;
+                let key = text.find("\"checksum").expect("is there");
+                // A key of another name is refused as one that nobody knows.
+                let in_key = (key..key + 12).contains(&at);
+                assert!(in_key || !is_whole(&bytes), "byte {at}, bit {bit}");
+            }
+        }
     }
 }
