@@ -30,6 +30,7 @@ mod log_file;
 #[cfg(test)]
 mod mutate;
 mod snapshot_reader;
+mod snapshot_sink;
 #[cfg(test)]
 mod tests;
 mod watchers;
@@ -77,6 +78,13 @@ pub const TARGETS: &[Target] = &[
         about: "snapshots of etcd that were damaged or forged: refused, or read to their end",
         run: snapshot_reader::run,
         seeds: snapshot_reader::seeds,
+        input_bytes_max: 1 << 10,
+    },
+    Target {
+        name: "snapshot_sink",
+        about: "snapshots between members that were damaged or forged: refused, or installed and read",
+        run: snapshot_sink::run,
+        seeds: snapshot_sink::seeds,
         input_bytes_max: 1 << 10,
     },
     Target {
