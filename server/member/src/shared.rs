@@ -183,8 +183,7 @@ impl Shared {
 
     /// As `fail`. Damage is no reason to end for good where other members have what was damaged.
     pub(crate) fn fail_of(&self, error: &StorageError) {
-        let alone = self.view.read().members.len() < 2;
-        if error.is_damage() && !alone {
+        if error.is_damage() && crate::heal::can_heal() {
             return self.end(Ended::Rebuild(error.to_string()));
         }
         self.fail(error.to_string());
