@@ -14,7 +14,6 @@ use kvorum_storage::{KnownMember, RealDisk, SnapshotSink, SnapshotSource, Staged
 
 use crate::bootstrap::{known_member, member_of};
 use crate::core_thread::CLUSTER_VERSION;
-use crate::ended::Ended;
 use crate::peer::{
     PeerAsk, PeerEvent, PeerIdentity, Peers, SnapshotChunks, SnapshotIntake, SnapshotStaging,
 };
@@ -147,8 +146,7 @@ fn take(shared: &Arc<Shared>, event: PeerEvent) {
                 by = format!("{:x}", by.0),
                 "a peer says that this member was removed"
             );
-            shared.end(Ended::Removed);
-            return;
+            CoreInput::Removed
         }
     };
     shared.core.push(input);

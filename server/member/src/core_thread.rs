@@ -118,6 +118,8 @@ impl CoreThread {
             }
             CoreInput::Disconnected(peer) => self.replica.disconnected(peer),
             CoreInput::SnapshotSent(to, complete) => self.replica.snapshot_sent(to, complete),
+            // Whoever asked for it, maybe here, gets the answer first.
+            CoreInput::Removed => self.out.removed = true,
             CoreInput::Stop => self.stopping = true,
         }
     }

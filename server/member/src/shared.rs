@@ -51,6 +51,8 @@ pub(crate) enum CoreInput {
     SnapshotSent(MemberId, bool),
     /// The staged snapshot took the place of the state.
     Installed(Box<Machine>, Index),
+    /// A peer says that this member is none any more.
+    Removed,
     /// Finish what is under way and end.
     Stop,
 }
