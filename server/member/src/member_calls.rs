@@ -123,6 +123,9 @@ impl Handle {
         id: MemberId,
         given: &[String],
     ) -> Result<Vec<pb::Member>, MemberCallError> {
+        if !self.members().iter().any(|m| m.id == id.0) {
+            return Err(Error::MemberNotFound.into());
+        }
         let urls = self.checked_urls(given, Some(id))?;
         let update = command::Op::MemberUpdate(MemberUpdate {
             member_id: id.0,

@@ -56,7 +56,7 @@ fn known(steady: &[u64]) -> Reconfiguration {
     Reconfiguration {
         strict: true,
         learners_max: 1,
-        leader: MemberId(1),
+        own: MemberId(1),
         reached: steady.clone(),
         matched: steady
             .iter()
@@ -65,6 +65,12 @@ fn known(steady: &[u64]) -> Reconfiguration {
             .collect(),
         steady,
     }
+}
+
+/// All that is asked before a change is proposed.
+fn check(members: &Members, change: &MemberChange, known: &Reconfiguration) -> Result<(), Error> {
+    check_connections(members, change, known)?;
+    super::check(members, change, known)
 }
 
 fn applied(members: &mut Members, ops: impl IntoIterator<Item = Op>) -> Result<(), Error> {

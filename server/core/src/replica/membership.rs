@@ -13,7 +13,9 @@ use super::leader::internal;
 use super::output::Output;
 use crate::error::Error;
 use crate::log::Entry;
-use crate::membership::{Contacts, Reconfiguration, check, decide_cluster_version, due_promotion};
+use crate::membership::{
+    Contacts, Reconfiguration, check, check_connections, decide_cluster_version, due_promotion,
+};
 use crate::mvcc::Store;
 use crate::node::change_of;
 use crate::reply::Reply;
@@ -134,10 +136,22 @@ impl Replica {
         Reconfiguration {
             strict: m.options.strict,
             learners_max: m.options.learners_max,
-            leader: self.id(),
+            own: self.id(),
             steady: m.contacts.in_touch(now_ms, STEADY_MS),
             reached: m.contacts.in_touch(now_ms, 0),
             matched,
+        }
+    }
+
+    /// A client of this member asks for a change of the members.
+    pub(super) fn ask_own_change(&mut self, change: MemberChange, now_ms: u64, out: &mut Output) {
+        let known = self.reconfiguration(now_ms);
+        match check_connections(self.machine.members(), &change, &known) {
+            Ok(()) => self.outbox.add(Pending::Change(change), now_ms),
+            Err(refused) => {
+                let id = RequestId(change.request_id);
+                self.answer(id, Answer::Refused(refused), now_ms, out);
+            }
         }
     }
 

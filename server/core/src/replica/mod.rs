@@ -234,7 +234,7 @@ impl Replica {
                 self.answer(id, Answer::Leases(leases), now_ms, out);
             }
             Ask::ReadIndex(id) => self.reads.add(id, now_ms),
-            Ask::Change(change) => self.outbox.add(Pending::Change(change), now_ms),
+            Ask::Change(change) => self.ask_own_change(change, now_ms, out),
             Ask::Transfer(id, to) => self.ask_transfer(id, to, now_ms, out),
             Ask::HandOver(id) => {
                 self.give_up_leadership();

@@ -109,8 +109,10 @@ impl HttpEndpoints {
             }
             Check::SerializableRead => self.read(true).await,
             Check::LinearizableRead => self.read(false).await,
-            // Every member votes until learners exist.
-            Check::NonLearner => Ok(()),
+            Check::NonLearner => match self.handle.is_learner() {
+                true => Err("not supported for learner".to_owned()),
+                false => Ok(()),
+            },
         }
     }
 
