@@ -205,7 +205,10 @@ pub(crate) fn go_on(options: &MemberOptions, peers: Option<&Peers>) -> Result<()
     if marker.old.is_none() {
         let own = known.map(|identity| (identity.cluster_id, identity.member_id));
         marker.old = Some(own.map_or_else(|| who_was_here(options, peers, &urls), Ok)?);
-        marker.attempt = marker.attempt.max(1);
+        if marker.attempt == 0 {
+            // The marker was damaged, too: its question cannot be repeated, so this is another one.
+            marker.attempt = random()?.max(1);
+        }
         marker.save(&dir).map_err(|e| failed(&dir, e))?;
     }
     let (cluster_id, old) = marker.old.unwrap_or_default();

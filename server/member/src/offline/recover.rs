@@ -17,12 +17,13 @@ use kvorum_core::node::change_of;
 use kvorum_core::{ClusterId, Context, Index, Machine, MemberId, Term};
 use kvorum_proto::etcdserverpb as pb;
 use kvorum_proto::kvorumpb::EntryBatch;
-use kvorum_storage::Identity;
+use kvorum_storage::{Identity, Origin};
 use prost::Message;
 
 use super::first_state::first_state;
 use super::survivor::{LogPosition, OpenFiles};
 use super::{OfflineError, random, refused};
+use crate::bootstrap::known_member;
 use crate::options::MemberOptions;
 
 /// Records read from memory at a time.
@@ -80,8 +81,11 @@ pub fn force_single(options: &ForceSingle) -> Result<Recovered, OfflineError> {
         .ok_or_else(|| refused("--bump-revision: too large for this member"))?;
     let removed = others(&files, &machine);
     let cluster_id = ClusterId(random()?.max(1));
+    let own = machine.members().get(member_id).map(known_member);
     files.dir.replace_identity(Identity {
         cluster_id,
+        origin: Origin::Founder,
+        members: own.into_iter().collect(),
         ..files.identity.clone()
     })?;
     if next_revision > revision {
