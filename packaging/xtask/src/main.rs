@@ -6,6 +6,7 @@ mod fuzz;
 mod packages;
 mod product;
 mod run;
+mod sim;
 mod step;
 mod suite;
 mod tally;
@@ -32,6 +33,14 @@ usage: cargo xtask TASK [ARGUMENTS]
             TARGET ...    these alone
             --seconds N   for each target (20)
             --replay FILE one input of one target
+  sim     whole clusters under every fault, in virtual time; a failing seed prints the command that replays it
+            --seeds N     so many (200)
+            --from SEED   from this one on (1)
+            --seed SEED   this one alone; with --story it tells what happened
+            --ops N       client calls of each (10,000)
+            --profile P   swarm, calm, disks, partitions, pauses, members, duplicates (swarm)
+            --mutant M    with this bug built in
+            --keep-going  go on after a failing seed
   bench   the load generator; arguments are passed on (--help shows them)";
 
 fn main() -> ExitCode {
@@ -48,13 +57,14 @@ fn main() -> ExitCode {
 
 fn perform(task: &str, arguments: Vec<String>) -> Result<ExitCode> {
     let repo = Repo::find()?;
-    if !matches!(task, "run" | "test" | "bench" | "fuzz") && !arguments.is_empty() {
+    if !matches!(task, "run" | "test" | "bench" | "fuzz" | "sim") && !arguments.is_empty() {
         bail!("{task} takes no arguments, but got {arguments:?}\n\n{USAGE}");
     }
     match task {
         "run" => run::run(&repo, run::Options::parse(&arguments)?),
         "test" => suite::run(&repo, &arguments),
         "bench" => bench::run(&repo, &arguments),
+        "sim" => sim::run(&repo, &arguments),
         "fuzz" => fuzz::run(&repo, &arguments),
         "build" => product::build(&repo).map(|()| ExitCode::SUCCESS),
         "ui" => ui::build(repo.path()).map(|()| ExitCode::SUCCESS),

@@ -86,6 +86,10 @@ const STEPS: &[Step] = &[
         run: differential,
     },
     Step {
+        name: "simulator",
+        run: crate::sim::step,
+    },
+    Step {
         name: "browser",
         run: browser,
     },

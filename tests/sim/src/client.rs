@@ -111,7 +111,12 @@ impl World {
         if self.clients[client].call.is_some() || (done && !self.healing) || self.quiet {
             return Ok(());
         }
-        let up = self.up();
+        let mut up = self.up();
+        // A removed member that waits for the others answers nobody; clients find that out, and go elsewhere.
+        if self.healing || !self.dice.one_in(8) {
+            let listed = self.listed(false);
+            up.retain(|id| listed.contains(id));
+        }
         if up.is_empty() {
             self.queue.after(20_000, Event::Client(client));
             return Ok(());

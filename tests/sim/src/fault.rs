@@ -2,7 +2,7 @@
 
 use crate::ledger::Checked;
 use crate::plan::{Fault, within};
-use crate::world::{Event, World};
+use crate::world::{Event, Happening, World};
 
 /// The end of a fault.
 #[derive(Clone, Debug)]
@@ -226,8 +226,10 @@ impl World {
         };
         member.paused = false;
         self.tell(id, || "goes on");
-        // What waited is found in the order in which it came.
-        for event in self.held.remove(&id).unwrap_or_default() {
+        // The core thread looks at its clock first, and takes what waited in the order in which it came.
+        let mut held = self.held.remove(&id).unwrap_or_default();
+        held.sort_by_key(|event| !matches!(event, Event::Member(_, _, Happening::Tick)));
+        for event in held {
             self.queue.after(0, event);
         }
     }

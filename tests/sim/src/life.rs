@@ -114,7 +114,8 @@ impl World {
         std::mem::swap(&mut member.disks, &mut disks);
         self.held.remove(&id);
         self.hang_up(&running);
-        self.transfers.retain(|_, t| t.from != id && t.to != id);
+        // Who sends to this member notices at the next piece.
+        self.transfers.retain(|_, t| t.from != id);
         drop(running);
     }
 
@@ -142,7 +143,8 @@ impl World {
             std::mem::forget(running);
         }
         self.held.remove(&id);
-        self.transfers.retain(|_, t| t.from != id && t.to != id);
+        // Who sends to this member notices at the next piece.
+        self.transfers.retain(|_, t| t.from != id);
         Ok(())
     }
 }

@@ -146,6 +146,8 @@ pub(crate) struct Member {
     pub(crate) full: bool,
     /// A slow disk's extra time for each sync, µs.
     pub(crate) slow_us: u64,
+    /// The highest commit index in its log's hard state.
+    pub(crate) wrote_commit: u64,
     /// Bits were flipped: its files may be refused.
     pub(crate) rotten: bool,
     /// Not a member any more, or given up: never started again.
@@ -231,6 +233,7 @@ impl Member {
             hung: false,
             full: false,
             slow_us: 0,
+            wrote_commit: 0,
             rotten: false,
             gone: false,
         }

@@ -121,8 +121,9 @@ fn play(world: &mut World) -> Checked {
     let until = world.now_us() + HEAL_US;
     if !world.run_until(until, probed)? {
         return wrong(format!(
-            "no progress within {} s after the faults",
-            HEAL_US / 1_000_000
+            "no progress within {} s after the faults; {}",
+            HEAL_US / 1_000_000,
+            world.standing()
         ));
     }
     world.quiet = true;
@@ -177,6 +178,33 @@ impl World {
             Some(at) => format!("watcher {at} was not told everything up to {revision}"),
             None => String::new(),
         }
+    }
+
+    /// Where each member stands that the furthest one knows of.
+    fn standing(&self) -> String {
+        let describe = |id: u64| {
+            let Some(running) = self.members.get(&id).and_then(|m| m.running.as_deref()) else {
+                return format!("{id} does not run");
+            };
+            let node = running.replica.node();
+            format!(
+                "{id}: {:?}, voters {:?}, applied {} of {}, {} and {} to write, installing {}, listed {}, pending {}, \
+                 holding {}, settled {}",
+                running.replica.leadership(),
+                node.voters(),
+                running.replica.applied(),
+                node.committed(),
+                running.log_queue.len(),
+                running.writing.len(),
+                node.is_installing(),
+                node.is_listed(),
+                running.replica.pending(),
+                running.replica.is_holding(),
+                running.replica.is_settled()
+            )
+        };
+        let all: Vec<String> = self.listed(false).into_iter().map(describe).collect();
+        format!("furthest {:?}; {}", self.furthest(), all.join("; "))
     }
 
     fn has_short_lease(&self, running: &crate::member::Running) -> bool {

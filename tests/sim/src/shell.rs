@@ -29,15 +29,16 @@ impl World {
                 if let Some((member, now_ms)) = self.running(id, now_us) {
                     member.replica.tick(now_ms);
                 }
-                self.turn(id)
+                // What has come in meanwhile is taken before the turn, as the core thread does.
+                self.turn_soon(id);
+                Ok(())
             }
             Happening::Turn => self.turn(id),
             Happening::Written => self.written(id),
             Happening::Store => self.store_looks(id),
             Happening::Install => self.install(id),
             Happening::Leave => {
-                let running = self.members.get(&id).and_then(|m| m.running.as_deref());
-                if running.is_some_and(|r| r.replica.node().may_leave()) {
+                if self.may_leave(id) {
                     self.leaves(id);
                 } else {
                     self.later(id, 200_000, Happening::Leave);
@@ -45,6 +46,23 @@ impl World {
                 Ok(())
             }
         }
+    }
+
+    /// The machine lets a removed member go once the others know; where all others lose power before one of them has
+    /// written it down, somebody has to start the removed one once more, which no operator of these clusters does.
+    fn may_leave(&self, id: u64) -> bool {
+        let Some(running) = self.members.get(&id).and_then(|m| m.running.as_deref()) else {
+            return false;
+        };
+        let left = running.told_applied;
+        let voters = running.replica.node().voters();
+        let wrote = |id: &kvorum_core::MemberId| {
+            self.members
+                .get(&id.0)
+                .is_some_and(|m| m.wrote_commit >= left)
+        };
+        running.replica.node().may_leave()
+            && voters.iter().filter(|v| wrote(v)).count() * 2 > voters.len()
     }
 
     /// A running member and its clock.
@@ -311,6 +329,10 @@ impl World {
             Ok(()) => {
                 for item in &groups {
                     if let LogItem::Append(group) = item {
+                        let commit = group.hard_state.map_or(0, |hs| hs.commit);
+                        if let Some(member) = self.members.get_mut(&id) {
+                            member.wrote_commit = member.wrote_commit.max(commit);
+                        }
                         let entries = group.entries.iter();
                         self.ledger
                             .known(id, entries.map(|e| (e.index, e.term, &e.data)))?;

@@ -2,15 +2,11 @@
 
 use std::fmt::Display;
 
-/// Lines kept for the report of a failure.
-const LAST_LINES: usize = 60;
-
 /// The story of a run.
 #[derive(Debug)]
 pub(crate) struct Story {
     told: bool,
     hash: u64,
-    last: std::collections::VecDeque<String>,
 }
 
 impl Story {
@@ -19,7 +15,6 @@ impl Story {
         Self {
             told,
             hash: 0xcbf2_9ce4_8422_2325,
-            last: std::collections::VecDeque::new(),
         }
     }
 
@@ -53,10 +48,6 @@ impl Story {
             what()
         );
         print(&line);
-        if self.last.len() == LAST_LINES {
-            self.last.pop_front();
-        }
-        self.last.push_back(line);
     }
 }
 

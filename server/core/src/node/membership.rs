@@ -7,9 +7,9 @@ use raft::eraftpb::{
 };
 use raft::{INVALID_ID, StateRole};
 
-use super::{Node, convert};
+use super::{Node, Ready, convert};
 use crate::error::Error;
-use crate::log::{Entry, EntryKind};
+use crate::log::{Append, Entry, EntryKind, HardState};
 use crate::types::{Index, MemberId};
 
 /// How far a member is, as its leader knows.
@@ -123,6 +123,7 @@ impl Node {
             .mut_store()
             .set_conf_state(entry.index, state.clone());
         self.alone = convert::is_alone(&state, self.raw.raft.id);
+        self.changed_at = Some(entry.index);
         if self.is_listed() {
             self.left = None;
         } else if self.left.is_none() {
@@ -133,6 +134,26 @@ impl Node {
             });
         }
         Ok(convert::encode(&state))
+    }
+
+    /// That a change of the configuration is committed is worth a write: after a crash of all, those who are members
+    /// now may have to ask one who is none any more, and is gone.
+    pub(super) fn save_change(&mut self, out: &mut Ready) -> bool {
+        let Some(at) = self.changed_at.take().filter(|at| *at > self.saved_commit) else {
+            return false;
+        };
+        self.saved_commit = at;
+        let hard_state = HardState {
+            commit: at,
+            ..self.hard_state()
+        };
+        // It goes with the last group: whatever waits for that one may wait for this one too.
+        out.appends.push(Append {
+            number: self.handed_out,
+            entries: Vec::new(),
+            hard_state: Some(hard_state),
+        });
+        true
     }
 
     /// True for a leader that is no member any more. It goes on to tell the others that its removal is committed, and

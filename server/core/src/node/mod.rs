@@ -92,6 +92,10 @@ pub struct Node {
     installing: Option<(u64, SnapshotMark)>,
     seed: u64,
     left: Option<Left>,
+    /// The newest change of the configuration that was applied and is not known to the log to be committed.
+    changed_at: Option<u64>,
+    /// The commit index that was handed out last.
+    saved_commit: u64,
     /// Term and role for which the election timeout was drawn.
     drawn: Option<(u64, StateRole)>,
 }
@@ -138,6 +142,8 @@ impl Node {
             installing: None,
             seed: options.seed,
             left: None,
+            changed_at: None,
+            saved_commit: 0,
             drawn: None,
         };
         node.draw_election_timeout();
@@ -303,8 +309,9 @@ impl Node {
 
     /// Collects what has to happen. False if there is nothing.
     pub fn ready(&mut self, out: &mut Ready) -> bool {
+        let saved = self.save_change(out);
         if !self.raw.has_ready() {
-            return false;
+            return saved;
         }
         let mut rd = self.raw.ready();
         let number = rd.number();
@@ -340,6 +347,7 @@ impl Node {
         let must_write = rd.must_sync() && out.install.is_none();
         if must_write {
             let hard_state = self.hard_state.take();
+            self.saved_commit = hard_state.map_or(self.saved_commit, |hs| hs.commit);
             out.appends.push(Append {
                 number,
                 entries,
