@@ -306,10 +306,11 @@ impl Cluster {
         ask(&self.members[place].client_url(), request, ANSWER_MAX).await
     }
 
-    /// A page as the member serves it now, head and all; nothing if it does not within two seconds.
+    /// A page as the member serves it now, head and all; nothing if it does not in time.
     pub(crate) fn page(&self, place: Place, path: &str) -> Option<String> {
         let mut stream = TcpStream::connect(self.server(place).address()).ok()?;
-        stream.set_read_timeout(Some(ANSWER_MAX)).ok()?;
+        // Longer than a server waits for a read that it cannot do.
+        stream.set_read_timeout(Some(Duration::from_secs(15))).ok()?;
         let request =
             format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).ok()?;
