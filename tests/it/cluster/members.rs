@@ -34,17 +34,9 @@ const ANSWER_MAX: Duration = Duration::from_secs(2);
 pub(crate) fn side() -> Side {
     match std::env::var("KVORUM_TEST_CLUSTER_OF").as_deref() {
         Ok("etcd") => Side::Etcd,
-        Ok("kvorum") => Side::Kvorum,
-        // Until kvorum serves as several members, the tests prove themselves on etcd.
-        Err(_) if knows_peers() => Side::Kvorum,
-        Err(_) => Side::Etcd,
+        Ok("kvorum") | Err(_) => Side::Kvorum,
         Ok(other) => panic!("KVORUM_TEST_CLUSTER_OF={other}: kvorum or etcd"),
     }
-}
-
-fn knows_peers() -> bool {
-    let help = Command::new(kvorum_bin()).arg("--help").output();
-    help.is_ok_and(|help| String::from_utf8_lossy(&help.stdout).contains("--peer-allow-plain"))
 }
 
 /// One member, running or not.
@@ -310,7 +302,9 @@ impl Cluster {
     pub(crate) fn page(&self, place: Place, path: &str) -> Option<String> {
         let mut stream = TcpStream::connect(self.server(place).address()).ok()?;
         // Longer than a server waits for a read that it cannot do.
-        stream.set_read_timeout(Some(Duration::from_secs(15))).ok()?;
+        stream
+            .set_read_timeout(Some(Duration::from_secs(15)))
+            .ok()?;
         let request =
             format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).ok()?;
