@@ -214,6 +214,7 @@ impl Replica {
         self.tick_transfers(now_ms);
         if self.settled.is_some() {
             self.tick_leader(now_ms);
+            self.outbox.send_again_waiting();
         }
         self.tick_membership(now_ms);
     }
@@ -222,10 +223,10 @@ impl Replica {
     pub fn ask(&mut self, ask: Ask, now_ms: u64, out: &mut Output) {
         match ask {
             Ask::Propose(command) => self.ask_command(command, now_ms, out),
-            Ask::KeepAlive(id, lease) if self.settled.is_none() => {
+            Ask::KeepAlive(id, lease) if self.may_not_know(lease) => {
                 self.outbox.add(Pending::KeepAlive(id, lease), now_ms);
             }
-            Ask::TimeLeft(id, lease, keys) if self.settled.is_none() => {
+            Ask::TimeLeft(id, lease, keys) if self.may_not_know(lease) => {
                 self.outbox.add(Pending::TimeLeft(id, lease, keys), now_ms);
             }
             Ask::KeepAlive(..) | Ask::TimeLeft(..) => self.answer_as_leader(ask, now_ms, out),

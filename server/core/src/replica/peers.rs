@@ -134,11 +134,15 @@ impl Replica {
                 Some(forwarded_ask::Ask::Propose(command)) => self.commands.push(command),
                 Some(forwarded_ask::Ask::KeepAlive(lease)) => {
                     let ask = |id| Ask::KeepAlive(id, LeaseId(lease));
-                    self.ask_remotely((from, session, sequence), ask, now_ms, out);
+                    if !self.may_not_know(LeaseId(lease)) {
+                        self.ask_remotely((from, session, sequence), ask, now_ms, out);
+                    }
                 }
                 Some(forwarded_ask::Ask::TimeLeft(r)) => {
                     let ask = |id| Ask::TimeLeft(id, LeaseId(r.lease), r.keys);
-                    self.ask_remotely((from, session, sequence), ask, now_ms, out);
+                    if !self.may_not_know(LeaseId(r.lease)) {
+                        self.ask_remotely((from, session, sequence), ask, now_ms, out);
+                    }
                 }
                 Some(forwarded_ask::Ask::Change(change)) => {
                     self.ask_change(Asker::Peer(from, session, sequence), change, now_ms);
@@ -155,9 +159,6 @@ impl Replica {
         now_ms: u64,
         out: &mut Output,
     ) {
-        if self.settled.is_none() {
-            return;
-        }
         let id = self.own_id();
         let ask = ask(id);
         let remote = Remote {
@@ -240,6 +241,13 @@ impl Replica {
         }
     }
 
+    /// True while only another leader, or this one later, can speak for a lease: one whose disk hangs applies nothing,
+    /// while its followers commit what it sent them.
+    pub(super) fn may_not_know(&self, lease: LeaseId) -> bool {
+        let behind = self.node.committed() > self.applied;
+        self.settled.is_none() || (behind && !self.machine.lessor().contains(lease))
+    }
+
     /// This leader answers what needs no log.
     pub(super) fn answer_as_leader(&mut self, ask: Ask, now_ms: u64, out: &mut Output) {
         match ask {
@@ -318,11 +326,11 @@ impl Replica {
                 }
                 Pending::Change(change) => self.ask_change(Asker::Own(sequence), change, now_ms),
                 // Asked before this member led.
-                Pending::KeepAlive(id, lease) if self.settled.is_some() => {
+                Pending::KeepAlive(id, lease) if !self.may_not_know(lease) => {
                     let _answered = self.outbox.answered(sequence);
                     self.answer_as_leader(Ask::KeepAlive(id, lease), now_ms, out);
                 }
-                Pending::TimeLeft(id, lease, keys) if self.settled.is_some() => {
+                Pending::TimeLeft(id, lease, keys) if !self.may_not_know(lease) => {
                     let _answered = self.outbox.answered(sequence);
                     self.answer_as_leader(Ask::TimeLeft(id, lease, keys), now_ms, out);
                 }

@@ -96,6 +96,23 @@ fn a_commit_needs_no_leader_whose_disk_sleeps() {
 }
 
 #[test]
+fn a_leader_whose_disk_hangs_denies_no_lease_that_its_followers_granted() {
+    let mut cluster = Cluster::new(&[1, 2, 3]);
+    let leader = cluster.elect();
+    cluster.hang_disk(leader);
+    let follower = cluster.other_than(leader);
+    let granted = cluster.grant(follower, 7, 60);
+    let granted = cluster.answer(follower, granted);
+    assert!(matches!(granted, Some(Answer::Applied(Ok(_)))));
+    for asked in [leader, follower] {
+        let id = cluster.keep_alive(asked, LeaseId(7));
+        cluster.ticks(60);
+        let answer = cluster.answer(asked, id);
+        assert!(!matches!(answer, Some(Answer::Renewed(0))), "{answer:?}");
+    }
+}
+
+#[test]
 fn a_leader_whose_disk_hangs_hands_over() {
     let mut cluster = Cluster::new(&[1, 2, 3]);
     let leader = cluster.elect();
