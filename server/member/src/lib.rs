@@ -18,6 +18,7 @@ mod core_thread;
 mod driver;
 mod ended;
 pub mod families;
+pub mod fuzz;
 mod gauges;
 mod handle;
 mod hash;

@@ -29,6 +29,7 @@ mod keys;
 mod log_file;
 #[cfg(test)]
 mod mutate;
+mod peer_frames;
 mod snapshot_reader;
 mod snapshot_sink;
 #[cfg(test)]
@@ -93,6 +94,13 @@ pub const TARGETS: &[Target] = &[
         run: gateway::run,
         seeds: gateway::seeds,
         input_bytes_max: 4 << 10,
+    },
+    Target {
+        name: "peer_frames",
+        about: "what a peer sends: frames however they are cut, and every message in them",
+        run: peer_frames::run,
+        seeds: peer_frames::seeds,
+        input_bytes_max: 2 << 10,
     },
     Target {
         name: "keys",

@@ -2,6 +2,7 @@
 
 use kvorum_member::peer::{PeerTls, PeerTlsOptions};
 
+use super::cluster::ClusterSettings;
 use super::keys;
 use super::problem::Problem;
 use super::reader::{Reader, split};
@@ -20,7 +21,11 @@ pub(crate) struct PeerSettings {
 }
 
 /// Reads the keys; `listen` is what `listen-peer-urls` says.
-pub(super) fn read(reader: &mut Reader, listen: &[ListenUrl]) -> Option<PeerSettings> {
+pub(super) fn read(
+    reader: &mut Reader,
+    listen: &[ListenUrl],
+    cluster: Option<&ClusterSettings>,
+) -> Option<PeerSettings> {
     let advertise = reader.advertise_urls(keys::INITIAL_ADVERTISE_PEER_URLS);
     let allow_plain = flag(reader, keys::PEER_ALLOW_PLAIN)?;
     if flag(reader, keys::PEER_CLIENT_CERT_AUTH)? {
@@ -33,6 +38,13 @@ pub(super) fn read(reader: &mut Reader, listen: &[ListenUrl]) -> Option<PeerSett
     }
     let tls = tls_config(reader, listen);
     let advertise = advertise?;
+    let others = cluster.map_or(0, |cluster| cluster.initial.len()) > 1;
+    if others && listen.is_empty() {
+        reader.refuse(
+            keys::LISTEN_PEER_URLS,
+            "initial-cluster names other members, which must reach this one: give the address to listen on",
+        );
+    }
     check_plain(reader, listen, &advertise, allow_plain);
     check_advertised(reader, listen);
     Some(PeerSettings {

@@ -130,7 +130,7 @@ fn settings(reader: &mut Reader) -> Option<Settings> {
     let advertise_client_urls = reader.advertise_urls(keys::ADVERTISE_CLIENT_URLS);
     let tls = tls_config(reader, listen.as_ref());
     let peers = match &listen {
-        Some(listen) => peers::read(reader, &listen.peers),
+        Some(listen) => peers::read(reader, &listen.peers, cluster.as_ref()),
         None => None,
     };
     let limits = limits(reader);

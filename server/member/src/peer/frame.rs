@@ -41,7 +41,8 @@ pub(crate) enum Kind {
     SnapshotVerdict = 12,
 }
 
-const KINDS: [Kind; 12] = [
+/// All of them.
+pub(crate) const KINDS: [Kind; 12] = [
     Kind::Hello,
     Kind::Welcome,
     Kind::Refusal,
@@ -175,16 +176,33 @@ pub(crate) struct Joiner {
 impl Joiner {
     /// Appends one frame. The caller keeps messages below [`FRAME_BYTES_MAX`].
     pub(crate) fn join(&mut self, kind: Kind, message: &impl Message, into: &mut BytesMut) {
-        let len = 1 + message.encoded_len();
+        self.join_with(kind as u8, message.encoded_len(), into, |into| {
+            message
+                .encode(into)
+                .expect("a growing buffer has room for any message");
+        });
+    }
+
+    /// The same for a body that somebody else made, which need not be one.
+    pub(crate) fn join_bytes(&mut self, kind: u8, body: &[u8], into: &mut BytesMut) {
+        self.join_with(kind, body.len(), into, |into| into.put_slice(body));
+    }
+
+    fn join_with(
+        &mut self,
+        kind: u8,
+        body_len: usize,
+        into: &mut BytesMut,
+        put: impl FnOnce(&mut BytesMut),
+    ) {
+        let len = 1 + body_len;
         let length = u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes();
         let begin = into.len();
         into.reserve(HEAD_LEN + len);
         into.put_slice(&length);
         into.put_u32(0);
-        into.put_u8(kind as u8);
-        message
-            .encode(into)
-            .expect("a growing buffer has room for any message");
+        into.put_u8(kind);
+        put(into);
         let crc = checksum(self.number, length, &into[begin + HEAD_LEN..]);
         into[begin + 4..begin + HEAD_LEN].copy_from_slice(&crc.to_be_bytes());
         self.number += 1;

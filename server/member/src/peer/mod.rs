@@ -16,6 +16,7 @@ mod accept;
 mod ask;
 mod dial;
 mod frame;
+pub(crate) mod fuzz;
 mod hello;
 mod hub;
 mod incoming;

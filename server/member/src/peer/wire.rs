@@ -71,9 +71,12 @@ impl Receiver {
         self.received
             .reserve(missing.clamp(READ_BYTES, READ_BYTES_MAX));
         let read = timeout(patience, self.half.read_buf(&mut self.received)).await;
-        match read.map_err(|_| Broken::Silent(patience))?? {
-            0 => Err(Broken::Closed),
-            read => {
+        match read.map_err(|_| Broken::Silent(patience))? {
+            Ok(0) => Err(Broken::Closed),
+            // TLS without its farewell: a process that was killed.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(Broken::Closed),
+            Err(error) => Err(error.into()),
+            Ok(read) => {
                 self.bytes += read as u64;
                 Ok(())
             }

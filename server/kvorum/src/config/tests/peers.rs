@@ -60,6 +60,9 @@ fn members_may_speak_without_tls_only_if_that_is_said() {
     );
     let none = good(&[]);
     assert!(none.listen.peers.is_empty() && none.peers.advertise.is_empty());
+    let alone = [("initial-cluster", "a=https://x:1,b=https://y:1")];
+    let lines = problems(with(&alone, &[]));
+    assert!(lines[0].contains("which must reach this one"), "{lines:?}");
     let lines = problems(with(
         &[
             ("listen-peer-urls", "http://0.0.0.0:2380"),

@@ -81,8 +81,9 @@ fn a_peer_that_takes_nothing_costs_a_bounded_queue() {
     assert!(route.queue(Lane::Append).bytes() <= 32 << 20);
     assert!(route.meters.sent_failures.get() > 0);
     network.set_frozen(false);
-    let heard = one.send_until_heard(&two, Lane::Append, &mut next);
-    assert!(heard > 0);
+    // What was on its way may still come first.
+    next = 10_000;
+    while one.send_until_heard(&two, Lane::Append, &mut next) <= 10_000 {}
 }
 
 #[test]
