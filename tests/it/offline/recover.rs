@@ -90,6 +90,12 @@ fn append(data: &Path, last: u64, commit: u64) {
     log.settle().expect("settles");
 }
 
+/// What is typed to go on with one member.
+fn force<'a>(data: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
+    let words = ["recover", "--force-single", "--data-dir", path(data)];
+    words.iter().chain(more).copied().collect()
+}
+
 #[tokio::test]
 async fn the_longest_log_goes_on_alone_and_loses_nothing() {
     let dir = TestDir::new("recover");
@@ -109,32 +115,15 @@ async fn the_longest_log_goes_on_alone_and_loses_nothing() {
         "{lines:?}"
     );
 
-    let force =
-        |data: &PathBuf| ["recover", "--force-single", "--data-dir", path(data)].map(str::to_owned);
-    let run = |data: &PathBuf, more: &[&str]| {
-        let words = force(data);
-        let words: Vec<&str> = words
-            .iter()
-            .map(String::as_str)
-            .chain(more.iter().copied())
-            .collect();
-        words
-            .iter()
-            .map(|w| (*w).to_owned())
-            .collect::<Vec<String>>()
-    };
-    let refused =
-        |words: Vec<String>| not_done(&words.iter().map(String::as_str).collect::<Vec<_>>());
     // By its line, by its directory, and by its bare figures.
     for known in [lines[1].trim(), path(&data[1]), "20.3", "2.4"] {
-        let said = refused(run(&data[0], &["--known-last", known]));
+        let said = not_done(&force(&data[0], &["--known-last", known]));
         assert!(said.contains("another survivor is further"), "{said}");
     }
-    let said = refused(run(&data[1], &[]));
+    let said = not_done(&force(&data[1], &[]));
     assert!(said.contains("--sole-survivor"), "{said}");
 
-    let words = run(&data[1], &["--known-last", lines[0].trim()]);
-    let printed = done(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    let printed = done(&force(&data[1], &["--known-last", lines[0].trim()]));
     assert!(
         printed.contains("11 entries of it not known to be committed"),
         "{printed}"
@@ -159,7 +148,7 @@ async fn the_longest_log_goes_on_alone_and_loses_nothing() {
     let written = rpc.call(put("after", "1")).await.expect("put");
     assert_eq!(written.header.expect("header").revision, revision + 1);
     assert!(member.terminate().success());
-    let said = refused(run(&data[1], &["--sole-survivor"]));
+    let said = not_done(&force(&data[1], &["--sole-survivor"]));
     assert!(said.contains("only voter"), "{said}");
     let member = options.start();
     let rpc = connect(&member).await;
