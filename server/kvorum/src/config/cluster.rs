@@ -48,6 +48,12 @@ pub(super) fn read(reader: &mut Reader) -> Option<ClusterSettings> {
             "whoever joins must know whom to ask: add --initial-cluster with all members, this one among them",
         );
     }
+    if state == ClusterState::New && initial.iter().any(|m| m.name.is_empty()) {
+        reader.refuse(
+            keys::INITIAL_CLUSTER,
+            "a member without a name: write NAME=https://HOST:2380",
+        );
+    }
     Some(ClusterSettings {
         token: token?,
         initial,
@@ -66,13 +72,13 @@ fn flag(reader: &mut Reader, key: &'static str) -> Option<bool> {
     })
 }
 
-/// `a=https://x:2380,b=https://y:2380`; a name may come again with another URL.
+/// `a=https://x:2380,b=https://y:2380`; a name may come again with another URL. Of members that have not started yet
+/// nobody knows the name: etcdctl prints an empty one.
 fn initial_cluster(text: &str) -> Result<Vec<InitialMember>, String> {
     let mut members: Vec<InitialMember> = Vec::new();
     for part in split(text) {
         let (name, url) = part
             .split_once('=')
-            .filter(|(name, _)| !name.trim().is_empty())
             .ok_or_else(|| format!("{part:?} is no member: write NAME=https://HOST:2380"))?;
         let (name, url) = (name.trim(), url::advertise(url.trim())?);
         match members.iter_mut().find(|m| m.name == name) {
@@ -108,10 +114,11 @@ mod tests {
                 ("b", "http://y:1".to_owned())
             ]
         );
+        let unnamed = initial_cluster("a=http://x:1,=http://y:1").expect("as etcdctl prints it");
+        assert_eq!(unnamed[1].name, "");
         for (bad, part) in [
             ("", "leave it out"),
             ("http://x:1", "is no member"),
-            ("=http://x:1", "is no member"),
             ("a=x:1", "scheme is missing"),
             ("a=http://x", "port is missing"),
         ] {

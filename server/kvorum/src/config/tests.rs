@@ -124,6 +124,7 @@ const BAD_VALUES: &[(&str, &str, &str)] = &[
     ),
     ("initial-cluster-token", "", "must not be empty"),
     ("initial-cluster", "http://x:1", "is no member"),
+    ("initial-cluster", "=http://x:1", "a member without a name"),
     ("initial-cluster-state", "old", "use new or existing"),
     (
         "initial-cluster-state",
