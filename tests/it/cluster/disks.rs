@@ -138,8 +138,6 @@ async fn names_the_disk(cluster: &Cluster, place: Place) {
             },
         )
         .await;
-    println!(
-        "a frozen disk in /readyz: {}",
-        said.lines().last().unwrap_or_default()
-    );
+    let line = said.lines().find(|line| line.contains("disk"));
+    println!("a frozen disk in /readyz: {}", line.unwrap_or_default());
 }
