@@ -13,6 +13,7 @@ use kvorum_storage::Staged;
 
 use crate::driver::{Counter, Driver, SharedStore};
 use crate::ended::Ended;
+use crate::refused;
 use crate::shared::{Arrived, CoreInput, LogInput, Shared, StoreInput};
 
 /// Log entries kept in memory for peers that are a little behind, bytes.
@@ -194,7 +195,11 @@ impl CoreThread {
                 tracing::warn!(from = format!("{:x}", from.0), %refused, "a peer's message was refused");
             }
             Err(refused @ (Refused::LostEntries { .. } | Refused::Conflict { .. })) => {
-                self.shared.end(Ended::Foreign(refused.to_string()));
+                let o = &self.shared.options;
+                let reason = refused.to_string();
+                let reason = refused::advice(self.replica.id().0, o, &reason);
+                refused::note(&o.data_dir, &reason);
+                self.shared.end(Ended::Foreign(reason));
             }
         }
     }

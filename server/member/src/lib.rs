@@ -40,6 +40,7 @@ mod proposals;
 mod range_pieces;
 mod reads;
 mod rebuild;
+mod refused;
 mod replace;
 mod room;
 mod scrub;

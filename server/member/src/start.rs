@@ -33,6 +33,7 @@ use crate::options::MemberOptions;
 use crate::peer::Peers;
 use crate::port::{PORTS_MAX, Port, boot_of, own_ids};
 use crate::rebuild::{self, RebuildError};
+use crate::refused;
 use crate::shared::{CoreInput, Published, Shared, StoreInput, View};
 use crate::snapshot::SNAPSHOTS_MAX;
 use crate::stats::Sampler;
@@ -284,6 +285,7 @@ fn spawn(
 
 /// Opens everything. Damage that the others can mend sends this member to them for a new place and a new state.
 fn open(options: &MemberOptions, peers: Option<&Peers>) -> Result<Opened, StartError> {
+    refused::check(&options.data_dir)?;
     loop {
         heal::go_on(options, peers)?;
         let opened = match peers {
@@ -331,7 +333,8 @@ fn open_files(options: &MemberOptions, elders: &dyn Elders) -> Result<Opened, St
     if let Some(torn) = &recovered.torn {
         tracing::warn!(
             ?torn,
-            "the write that a crash interrupted was cut; it was never acknowledged"
+            "the log ends in a write that is not whole, and it was cut: a crash interrupted it before it was \
+             acknowledged, unless the disk has damaged it since"
         );
     }
     tracing::info!(

@@ -1,6 +1,7 @@
 //! `kvorum snapshot`: save one from a running member, look at one, make a data directory of one.
 
 use std::fs::{self, File};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -176,7 +177,14 @@ fn save(matches: &ArgMatches) -> Result<String, String> {
 fn receive(endpoint: &Endpoint, part: &Path) -> Result<String, String> {
     let shown = part.display();
     let failed = |what: &str, e: std::io::Error| format!("{what} {shown}: {e}");
-    let mut out = File::create(part).map_err(|e| failed("create", e))?;
+    // It holds everything that the cluster does: for its owner alone, as etcd's client makes it.
+    let mut out = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(part)
+        .map_err(|e| failed("create", e))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
