@@ -2,13 +2,23 @@
 
 use std::fs;
 
-/// The one of `pids` that holds the socket with this local port, connected to `remote_port` on loopback.
+/// The one of `pids` that holds the socket with this local port, connected to `remote_port` on loopback, by itself or
+/// as the tracer of who does.
 pub(super) fn holder(pids: &[u32], local_port: u16, remote_port: u16) -> Option<u32> {
     let table = fs::read_to_string("/proc/net/tcp").ok()?;
     let socket = format!("socket:[{}]", inode(&table, local_port, remote_port)?);
     pids.iter()
         .copied()
-        .find(|pid| holds(*pid, &socket).unwrap_or(false))
+        .find(|pid| holds(*pid, &socket).unwrap_or(false) || child_holds(*pid, &socket))
+}
+
+fn child_holds(pid: u32, socket: &str) -> bool {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    children
+        .unwrap_or_default()
+        .split_ascii_whitespace()
+        .filter_map(|child| child.parse().ok())
+        .any(|child| holds(child, socket).unwrap_or(false))
 }
 
 /// Reads the socket's number from a table as `/proc/net/tcp`.

@@ -207,15 +207,6 @@ impl Cluster {
         };
         let server = Server::spawn_on(command, brand, member.client_port);
         self.net.set_pid(place, server.pid());
-        if !member.wrapper.is_empty() {
-            // The tracer starts its server in a moment, which may be over soon.
-            let begun = Instant::now();
-            let waits = || server.server_pid() == server.pid() && !server.has_ended();
-            while waits() && begun.elapsed() < PATIENCE {
-                std::thread::sleep(LOOK);
-            }
-            self.net.set_pid(place, server.server_pid());
-        }
         member.server = Some(server);
     }
 

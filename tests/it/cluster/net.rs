@@ -111,7 +111,7 @@ impl Net {
         port
     }
 
-    /// Says which process is the member at `place` now.
+    /// Says which process is the member at `place` now, or traces it.
     pub(crate) fn set_pid(&self, place: Place, pid: u32) {
         let mut pids = self.shared.pids.lock();
         let pids = pids.as_mut().unwrap_or_else(|error| error.get_mut());

@@ -10,7 +10,11 @@ use kvorum_tests::harness::{
 };
 use tokio::time::timeout;
 
-use super::{load::History, members::Cluster, net::Place};
+use super::{
+    load::History,
+    members::{self, Cluster},
+    net::Place,
+};
 use crate::{
     both::{Side, range},
     rpc::Rpc,
@@ -18,6 +22,9 @@ use crate::{
 
 /// How long the second opinion on a key may search.
 const STEPS_MAX: usize = 2_000_000;
+
+/// Hashing reads everything.
+const HASH_MAX: Duration = Duration::from_secs(60);
 
 /// Every revision from the first on, with its events.
 pub(crate) type Log = Vec<(i64, Vec<Event>)>;
@@ -192,8 +199,8 @@ pub(crate) async fn equal_hashes(cluster: &Cluster) -> Result<(), String> {
     let mut hashes = Vec::new();
     for place in voters {
         let request = pb::HashKvRequest { revision: at };
-        let answer = cluster
-            .ask(place, request)
+        let url = cluster.members[place].client_url();
+        let answer = members::ask(&url, request, HASH_MAX)
             .await
             .map_err(|status| status.to_string())?;
         hashes.push((place, answer.hash, answer.compact_revision));
