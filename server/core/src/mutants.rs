@@ -17,6 +17,16 @@ pub enum Mutant {
     LostHardState,
     /// A progress response does not wait for events.
     EventAfterProgress,
+    /// An entry counts as applied before its effects are there. (etcd #13766)
+    AppliedAhead,
+    /// A watcher that falls back to history begins where it first stood. (etcd #15271)
+    OldMinimum,
+    /// A watcher that compaction overtakes goes on with what is left. (etcd #17529)
+    SilentCompaction,
+    /// A compaction at a deletion removes it. (etcd #18089)
+    CompactedDelete,
+    /// A member that answers nobody skips the ranges of a transaction, and their checks. (etcd #18667)
+    UncheckedRange,
 }
 
 #[cfg(feature = "mutants")]
@@ -30,13 +40,18 @@ mod chosen {
 
     impl Mutant {
         /// All of them.
-        pub const ALL: [Self; 6] = [
+        pub const ALL: [Self; 11] = [
             Self::ReplyBeforeSync,
             Self::LocalRead,
             Self::DuplicatedProposal,
             Self::ReusedReadContext,
             Self::LostHardState,
             Self::EventAfterProgress,
+            Self::AppliedAhead,
+            Self::OldMinimum,
+            Self::SilentCompaction,
+            Self::CompactedDelete,
+            Self::UncheckedRange,
         ];
 
         /// How it is called on a command line.
@@ -49,6 +64,11 @@ mod chosen {
                 Self::ReusedReadContext => "reused-read-context",
                 Self::LostHardState => "lost-hard-state",
                 Self::EventAfterProgress => "event-after-progress",
+                Self::AppliedAhead => "applied-ahead",
+                Self::OldMinimum => "old-minimum",
+                Self::SilentCompaction => "silent-compaction",
+                Self::CompactedDelete => "compacted-delete",
+                Self::UncheckedRange => "unchecked-range",
             }
         }
     }
@@ -56,6 +76,12 @@ mod chosen {
     /// Chooses a bug for this thread, or none.
     pub fn set(mutant: Option<Mutant>) {
         CHOSEN.with(|chosen| chosen.set(mutant));
+    }
+
+    /// The bug that is chosen for this thread.
+    #[must_use]
+    pub fn chosen() -> Option<Mutant> {
+        CHOSEN.with(Cell::get)
     }
 
     pub(crate) fn on(mutant: Mutant) -> bool {
@@ -66,7 +92,7 @@ mod chosen {
 #[cfg(feature = "mutants")]
 pub(crate) use chosen::on;
 #[cfg(feature = "mutants")]
-pub use chosen::set;
+pub use chosen::{chosen, set};
 
 #[cfg(not(feature = "mutants"))]
 pub(crate) const fn on(_: Mutant) -> bool {

@@ -111,7 +111,10 @@ impl World {
         if self.clients[client].call.is_some() || (done && !self.healing) || self.quiet {
             return Ok(());
         }
-        let mut up = self.up();
+        let unnoticed = self.plan.unnoticed;
+        let running = self.members.values().filter(|m| m.running.is_some());
+        let seen = running.filter(|m| unnoticed || !m.paused);
+        let mut up: Vec<u64> = seen.map(|m| m.id).collect();
         // A removed member that waits for the others answers nobody; clients find that out, and go elsewhere.
         if self.healing || !self.dice.one_in(8) {
             let listed = self.listed(false);

@@ -1,7 +1,7 @@
 //! What goes wrong, and how it ends.
 
 use crate::ledger::Checked;
-use crate::plan::{Fault, within};
+use crate::plan::{Fault, Span, within};
 use crate::world::{Event, Happening, World};
 
 /// The end of a fault.
@@ -54,7 +54,8 @@ impl World {
                     self.crash(id, true);
                 }
             }
-            Fault::Pause => self.pause(id),
+            Fault::Pause => self.pause(id, (50_000, 3_000_000)),
+            Fault::PauseLeader => self.pause(self.leader().unwrap_or(id), (1_500_000, 6_000_000)),
             Fault::CutOneWay
             | Fault::CutPair
             | Fault::Isolate
@@ -77,7 +78,7 @@ impl World {
         Ok(())
     }
 
-    fn pause(&mut self, id: u64) {
+    fn pause(&mut self, id: u64, span: Span) {
         let Some(member) = self.members.get_mut(&id) else {
             return;
         };
@@ -85,7 +86,7 @@ impl World {
             return;
         }
         member.paused = true;
-        let us = within(&mut self.dice, (50_000, 3_000_000));
+        let us = within(&mut self.dice, span);
         self.tell(id, || format!("stands still for {} ms", us / 1000));
         self.queue.after(us, Event::Mend(Mending::Resume(id)));
     }
@@ -226,9 +227,15 @@ impl World {
         };
         member.paused = false;
         self.tell(id, || "goes on");
-        // The core thread looks at its clock first, and takes what waited in the order in which it came.
+        // The core thread looks at its clock first. Clients and peers have connections of their own, so that what clients
+        // asked meanwhile may come before what peers sent much earlier (etcd #20418); of each the order stays.
+        let asked_first = self.plan.unnoticed && self.dice.one_in(2);
         let mut held = self.held.remove(&id).unwrap_or_default();
-        held.sort_by_key(|event| !matches!(event, Event::Member(_, _, Happening::Tick)));
+        held.sort_by_key(|event| match event {
+            Event::Member(_, _, Happening::Tick) => 0,
+            Event::Request(..) if asked_first => 1,
+            _ => 2,
+        });
         for event in held {
             self.queue.after(0, event);
         }

@@ -16,6 +16,8 @@ pub enum Fault {
     Kill,
     /// A process stands still for a while.
     Pause,
+    /// The leader stands still for longer than the others need to elect another.
+    PauseLeader,
     /// One direction between two members.
     CutOneWay,
     /// Both directions between two members.
@@ -54,7 +56,7 @@ pub enum Fault {
     Replace,
 }
 
-/// Every kind.
+/// What the swarm is drawn from: all but `PauseLeader`, which has a profile.
 pub(crate) const FAULTS: [Fault; 22] = [
     Fault::Crash,
     Fault::CrashAll,
@@ -149,9 +151,14 @@ impl Profile {
                 F::Bridge,
                 F::Flap,
             ],
-            Self::Pauses | Self::Duplicates => {
-                &[F::Pause, F::ClockRate, F::IsolateLeader, F::Transfer]
-            }
+            Self::Pauses | Self::Duplicates => &[
+                F::Pause,
+                F::PauseLeader,
+                F::PauseLeader,
+                F::ClockRate,
+                F::IsolateLeader,
+                F::Transfer,
+            ],
             Self::Members => &[
                 F::AddLearner,
                 F::Promote,
@@ -229,6 +236,8 @@ pub(crate) struct Plan {
     /// The rules for changes of the members, and what learners wish.
     pub strict: bool,
     pub auto_promote: bool,
+    /// Clients do not notice that a member stands still, and what they asked may come before what peers sent.
+    pub unnoticed: bool,
     /// Compactions among the calls, in a thousand.
     pub compact_permille: u64,
 }
@@ -293,6 +302,7 @@ impl Plan {
             durable_log: dice.one_in(2),
             strict: dice.one_in(2),
             auto_promote: dice.one_in(2),
+            unnoticed: matches!(profile, Profile::Pauses | Profile::Duplicates),
             compact_permille: dice.pick(&[0, 1, 5, 20]),
         }
     }

@@ -1,5 +1,6 @@
 //! The changes of one key that are still readable, newest first in reach. (etcd: server/storage/mvcc/key_index.go)
 
+use crate::mutants::{self, Mutant};
 use crate::types::Revision;
 
 /// One retained change of a key.
@@ -146,7 +147,8 @@ impl KeyIndex {
                 older.shrink_to_fit();
             }
         }
-        let gone = self.version == 0 && self.last.main < at && self.older.is_none();
+        let end = at + i64::from(mutants::on(Mutant::CompactedDelete));
+        let gone = self.version == 0 && self.last.main < end && self.older.is_none();
         if gone {
             removed.push(self.last);
         }

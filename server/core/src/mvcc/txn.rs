@@ -17,6 +17,7 @@ use super::store::{Event, Store, Write};
 use crate::backend::BackendError;
 use crate::error::Error;
 use crate::lease::Lessor;
+use crate::mutants::{self, Mutant};
 use crate::types::LeaseId;
 
 /// One write transaction on the store and the leases its keys hang on.
@@ -199,6 +200,7 @@ impl<'a> Writing<'a> {
         let taken = path.next().unwrap_or_default();
         for op in compare::branch(r, taken) {
             match &op.request {
+                Some(Op::RequestRange(_)) if mutants::on(Mutant::UncheckedRange) => {}
                 Some(Op::RequestRange(r)) => check_range_revision(self.store, r)?,
                 // The other way round than for a plain put: etcd's checkPut.
                 Some(Op::RequestPut(r)) => {
@@ -222,6 +224,7 @@ impl<'a> Writing<'a> {
         let mut responses = Vec::new();
         for op in compare::branch(r, succeeded) {
             let response = match &op.request {
+                Some(Op::RequestRange(_)) if mutants::on(Mutant::UncheckedRange) => None,
                 Some(Op::RequestRange(r)) => {
                     self.done.ranges += 1;
                     let reading = Reading::in_txn(r, self.revision());

@@ -12,6 +12,7 @@ use super::output::{Observer, Output, StoreAccess};
 use crate::backend::SideChange;
 use crate::log::{Entry, EntryKind};
 use crate::machine::{Applied, Context};
+use crate::mutants::{self, Mutant};
 use crate::mvcc::Store;
 use crate::types::{Index, RequestId, Term};
 
@@ -35,6 +36,9 @@ impl Replica {
             let Some(entry) = entries.pop_front() else {
                 break;
             };
+            if mutants::on(Mutant::AppliedAhead) {
+                store.with(|store| store.set_applied(Index(entry.index), Term(entry.term)));
+            }
             match entry.kind {
                 EntryKind::Normal => self.apply_batch(store, observer, &entry, now_ms, out)?,
                 _ => self.apply_change(store, &entry, out)?,

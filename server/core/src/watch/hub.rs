@@ -12,6 +12,7 @@ use super::history::History;
 use super::parked::Parked;
 use super::stream::{Frame, Pressure, Stream, StreamId};
 use crate::backend::{BackendError, Record};
+use crate::mutants::{self, Mutant};
 use crate::mvcc::Event;
 use crate::mvcc::encoding::key_of;
 use crate::types::{ClusterId, MemberId, Term, WatchId};
@@ -408,6 +409,11 @@ impl Hub {
 
     /// A batch is missing: every synced watcher gets the gap from history.
     fn fall_back(&mut self, from: i64) {
+        let from = if mutants::on(Mutant::OldMinimum) {
+            0
+        } else {
+            from
+        };
         let synced = self.watchers.iter().filter(|(_, w)| w.synced);
         let list: Vec<_> = synced.map(|(k, w)| (*k, w.next.max(from))).collect();
         for (key, next) in list {
@@ -421,7 +427,9 @@ impl Hub {
     /// The state store failed.
     pub fn catch_up(&mut self, history: &dyn History) -> Result<bool, BackendError> {
         self.unsynced.extend(self.parked.take_ready(PAGE_WATCHERS));
-        self.end_compacted(history.compacted());
+        if !mutants::on(Mutant::SilentCompaction) {
+            self.end_compacted(history.compacted());
+        }
         let movable = self.movable();
         let Some((from, _)) = movable.first().copied() else {
             return Ok(self.has_unsynced());
