@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use kvorum_core::mvcc::check;
 use kvorum_proto::etcdserverpb as pb;
-use kvorum_proto::{METHODS, healthpb, v3electionpb, v3lockpb};
+use kvorum_proto::{METHODS, healthpb, kvorumpb, v3electionpb, v3lockpb};
 use kvorum_tests::harness::generate::{Dice, Generator, Operation};
 use kvorum_tests::harness::model::{Limits, Model, WatchStream};
 use prost::Message;
@@ -174,6 +174,7 @@ fn meaning(path: &str, message: Bytes) -> Option<Meaning> {
         "etcdserverpb.Maintenance" => maintenance(name, message),
         "etcdserverpb.Auth" => auth(name, message),
         "v3lockpb.Lock" | "v3electionpb.Election" => concurrency(name, message),
+        "kvorumpb.Membership" => other!(message, kvorumpb::ReplaceMemberRequest),
         "grpc.health.v1.Health" => other!(message, healthpb::HealthCheckRequest),
         _ => None,
     }
