@@ -54,7 +54,8 @@ impl World {
         let Some(running) = self.members.get(&id).and_then(|m| m.running.as_deref()) else {
             return false;
         };
-        let left = running.told_applied;
+        // The others write down that this one is committed, and nothing that comes after it.
+        let left = running.replica.node().left_at().map_or(0, |at| at.0);
         let voters = running.replica.node().voters();
         let wrote = |id: &kvorum_core::MemberId| {
             self.members

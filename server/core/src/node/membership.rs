@@ -184,6 +184,12 @@ impl Node {
         }
     }
 
+    /// The entry that made this member none, if it is none.
+    #[must_use]
+    pub fn left_at(&self) -> Option<Index> {
+        self.left.as_ref().map(|left| Index(left.at))
+    }
+
     /// False for a removed member while the others may not know that its removal is committed: without its vote they
     /// might never find out.
     #[must_use]
