@@ -166,7 +166,10 @@ impl CoreThread {
         }
         let applied = self.replica.applied().0;
         let p = &self.shared.published;
-        p.applied.store(applied, Ordering::Relaxed);
+        // In this order, and read in the other: nobody sees more applied than committed.
+        p.committed
+            .store(self.replica.node().committed().0, Ordering::SeqCst);
+        p.applied.store(applied, Ordering::SeqCst);
         // The store thread flushes whole entries, and begins with one that holds this decision.
         if let Some(at) = self.out.compacted.take() {
             p.compaction.store(at, Ordering::SeqCst);

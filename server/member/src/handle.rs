@@ -163,12 +163,13 @@ impl Handle {
             .iter()
             .map(|p| p.watchers.load(Ordering::Relaxed))
             .sum();
+        let applied = p.applied.load(Ordering::SeqCst);
         let store = self.shared.store.read();
         Status {
             leader: p.leader.load(Ordering::SeqCst),
             term: p.term.load(Ordering::SeqCst),
             committed: p.committed.load(Ordering::SeqCst),
-            applied: p.applied.load(Ordering::SeqCst),
+            applied,
             revision: store.current(),
             compact_revision: store.compacted(),
             keys: store.keys(),
