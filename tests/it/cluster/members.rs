@@ -89,7 +89,6 @@ impl Member {
             ];
             command.args(["serve", "--log-format", "json"]).args(none);
             command.args(["--peer-allow-plain", "true"]);
-            command.args(["--auto-promote", "true"]);
         }
         let listen = format!("http://127.0.0.1:{}", self.peer_port);
         command
