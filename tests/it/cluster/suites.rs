@@ -40,6 +40,11 @@ async fn the_clients_scripts_pass_through_a_follower_and_with_three_endpoints() 
         Err(why) => clients::skip("Python client on a cluster", &why),
     }
     let rust = clients::rust_client();
-    clients::passes("rust-client", "a follower", rust().arg(&follower));
-    clients::passes("rust-client", "all three", rust().arg(&all));
+    let three = |endpoints: &str| {
+        let mut command = rust();
+        command.arg(endpoints).env("MEMBERS", "3");
+        command
+    };
+    clients::passes("rust-client", "a follower", &mut three(&follower));
+    clients::passes("rust-client", "all three", &mut three(&all));
 }
