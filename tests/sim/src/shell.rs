@@ -57,10 +57,12 @@ impl World {
         // The others write down that this one is committed, and nothing that comes after it.
         let left = running.replica.node().left_at().map_or(0, |at| at.0);
         let voters = running.replica.node().voters();
+        // A state on disk that has it says the same: who started from one, or got one, need not apply it again.
         let wrote = |id: &kvorum_core::MemberId| {
-            self.members
-                .get(&id.0)
-                .is_some_and(|m| m.wrote_commit >= left)
+            self.members.get(&id.0).is_some_and(|m| {
+                let flushed = m.running.as_deref().map_or(0, |r| r.flushed.0);
+                m.wrote_commit.max(flushed) >= left
+            })
         };
         running.replica.node().may_leave()
             && voters.iter().filter(|v| wrote(v)).count() * 2 > voters.len()

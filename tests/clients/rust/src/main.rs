@@ -9,7 +9,7 @@ mod watch;
 
 use std::{error::Error, fmt::Debug, future::Future, pin::Pin, process::ExitCode, time::Duration};
 
-use etcd_client::Client;
+use etcd_client::{Client, DeleteOptions};
 
 /// Far above what any check takes; one that gets here has found a hang.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -44,6 +44,10 @@ async fn main() -> ExitCode {
         eprintln!("usage: rust-client HOST:PORT[,HOST:PORT...]");
         return ExitCode::from(2);
     };
+    if let Err(why) = clear(&endpoint).await {
+        println!("FAIL to delete what an earlier run left: {why}");
+        return ExitCode::from(1);
+    }
     let mut failed = false;
     for (name, run) in [kv::CHECKS, txn::CHECKS, watch::CHECKS, lease::CHECKS].concat() {
         match one(&endpoint, run).await {
@@ -57,7 +61,19 @@ async fn main() -> ExitCode {
     ExitCode::from(u8::from(failed))
 }
 
+/// The checks expect keys that do not exist; one server may be given to them twice.
+async fn clear(endpoint: &str) -> Outcome {
+    let mut client = connect(endpoint).await?;
+    let prefix = DeleteOptions::new().with_prefix();
+    client.delete("rs/", Some(prefix)).await?;
+    Ok(())
+}
+
+async fn connect(endpoint: &str) -> Result<Client, etcd_client::Error> {
+    Client::connect(endpoint.split(',').collect::<Vec<_>>(), None).await
+}
+
 async fn one(endpoint: &str, run: fn(&mut Client) -> Running<'_>) -> Outcome {
-    let mut client = Client::connect(endpoint.split(',').collect::<Vec<_>>(), None).await?;
+    let mut client = connect(endpoint).await?;
     tokio::time::timeout(TIMEOUT, run(&mut client)).await?
 }
