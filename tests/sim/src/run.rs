@@ -202,12 +202,9 @@ impl World {
             };
             let node = running.replica.node();
             format!(
-                "{id}: {:?}, voters {:?}, applied {} of {}, {} and {} to write, installing {}, listed {}, pending {}, \
-                 holding {}, settled {}",
-                running.replica.leadership(),
-                node.voters(),
+                "{id}: {node:?}, applied {}, {} and {} to write, installing {}, listed {}, pending {}, holding {}, \
+                 settled {}",
                 running.replica.applied(),
-                node.committed(),
                 running.log_queue.len(),
                 running.writing.len(),
                 node.is_installing(),
@@ -217,7 +214,14 @@ impl World {
                 running.replica.is_settled()
             )
         };
-        let all: Vec<String> = self.listed(false).into_iter().map(describe).collect();
+        let mut ids = self.listed(false);
+        let others = self.members.iter().filter(|(_, m)| m.running.is_some());
+        let others: Vec<u64> = others
+            .map(|(id, _)| *id)
+            .filter(|id| !ids.contains(id))
+            .collect();
+        ids.extend(others);
+        let all: Vec<String> = ids.into_iter().map(describe).collect();
         format!("furthest {:?}; {}", self.furthest(), all.join("; "))
     }
 

@@ -163,12 +163,18 @@ impl Node {
         self.left.is_some() && self.raw.raft.state == StateRole::Leader
     }
 
-    /// True if a removed leader must not take this message.
-    pub(super) fn is_past(&self, message: &RaftMessage) -> bool {
-        let kind = message.kind;
-        self.only_says_farewell()
-            && (kind == MessageType::MsgAppendResponse as i32
-                || kind == MessageType::MsgReadIndex as i32)
+    /// True if a removed leader must not take this message: a read, or an acknowledgement by which more would be
+    /// committed. Others it takes: who lacks entries up to the removal gets them, or could not elect another leader.
+    pub(super) fn is_past(&mut self, message: &RaftMessage) -> bool {
+        if !self.only_says_farewell() {
+            return false;
+        }
+        if message.kind != MessageType::MsgAppendResponse as i32 {
+            return message.kind == MessageType::MsgReadIndex as i32;
+        }
+        let committed = self.raw.raft.raft_log.committed;
+        let everywhere = self.raw.raft.mut_prs().maximal_committed_index().0;
+        !message.reject && message.index.max(everywhere) > committed
     }
 
     /// Another leader tells how far the log is committed.

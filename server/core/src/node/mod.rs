@@ -104,6 +104,11 @@ impl std::fmt::Debug for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Node")
             .field("leadership", &self.told)
+            .field("voters", &self.voters())
+            .field("committed", &self.committed())
+            .field("last", &self.raw.raft.raft_log.last_index())
+            .field("left", &self.left)
+            .field("progress", &self.progress())
             .finish_non_exhaustive()
     }
 }

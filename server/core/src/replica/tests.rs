@@ -202,3 +202,30 @@ fn a_member_is_replaced_in_one_change() {
     assert!(!voters.contains(&MemberId(follower)));
     assert!(cluster.was_removed(follower));
 }
+
+#[test]
+fn a_leader_that_removed_itself_tells_those_who_lack_its_removal() {
+    let mut cluster = Cluster::new(&[1, 2, 3]);
+    let leader = cluster.elect();
+    let late = cluster.other_than(leader);
+    cluster.ticks(60);
+    cluster.isolate(late);
+    cluster.put(leader, "a", "1");
+    let change = MemberChange {
+        request_id: 0,
+        ops: vec![MemberOp {
+            op: Some(member_op::Op::Remove(leader)),
+        }],
+    };
+    cluster.change(leader, change);
+    cluster.ticks(3);
+    // One of the two that are left has its removal: they are no majority without the other.
+    assert!(!cluster.was_removed(leader));
+    cluster.heal();
+    cluster.ticks(5);
+    assert!(cluster.was_removed(leader));
+    cluster.ticks(60);
+    let next = cluster.leader().expect("the two others elect one");
+    assert_ne!(next, leader);
+    assert_eq!(cluster.voters(late).len(), 2);
+}

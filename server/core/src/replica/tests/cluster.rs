@@ -47,6 +47,8 @@ struct Member {
     answers: BTreeMap<RequestId, Answer>,
     hung: bool,
     unsynced: Vec<u64>,
+    /// It knows that it is none any more, and stays while the others may not.
+    told_removed: bool,
     removed: bool,
 }
 
@@ -121,6 +123,7 @@ fn member(id: u64, ids: &[u64]) -> Member {
         answers: BTreeMap::new(),
         hung: false,
         unsynced: Vec::new(),
+        told_removed: false,
         removed: false,
     }
 }
@@ -317,7 +320,8 @@ impl Member {
                 .expect("nothing fails here");
             sends.append(&mut self.out.sends);
             self.answers.extend(self.out.answers.drain(..));
-            self.removed |= self.out.removed;
+            self.told_removed |= self.out.removed;
+            self.removed |= self.told_removed && self.replica.node().may_leave();
             assert!(self.out.divergence.is_none(), "{:?}", self.out.divergence);
             let groups = std::mem::take(&mut self.out.appends);
             let wrote = !groups.is_empty();
