@@ -32,6 +32,15 @@ impl World {
         self.listed(true)
     }
 
+    /// True if the voters whose files were damaged leave no majority. The operator of these clusters takes one member
+    /// away while another one's files rot; from there a product only has its recovery by hand.
+    pub(crate) fn damage_took_the_quorum(&self) -> bool {
+        let voters = self.voters();
+        let gone = |id: &&u64| self.members.get(id).is_some_and(|m| m.gone);
+        let left = voters.len() - voters.iter().filter(gone).count();
+        self.figures.damaged > 0 && left * 2 <= voters.len()
+    }
+
     /// Who is a member, or a voter.
     pub(crate) fn listed(&self, voters: bool) -> Vec<u64> {
         let Some(running) = self

@@ -134,6 +134,11 @@ fn play(world: &mut World) -> Checked {
     };
     let until = world.now_us() + HEAL_US;
     if !world.run_until(until, probed)? {
+        if world.damage_took_the_quorum() {
+            let seed = world.plan.order.seed;
+            eprintln!("seed {seed}: progress without a judgement: damaged files took the quorum");
+            return Ok(());
+        }
         return wrong(format!(
             "no progress within {} s after the faults; {}",
             HEAL_US / 1_000_000,
