@@ -228,6 +228,7 @@ impl Subject {
             request_id: self.index.0,
             op: Some(op),
             stamp: None,
+            caller: None,
         };
         let context = Context {
             index: self.index.0,

@@ -1,8 +1,8 @@
 //! A page of folders and keys: the member's listing, in the console's terms.
 
 use kvorum_core::mvcc::children::ChildrenRequest;
-use kvorum_member::Handle;
 use kvorum_member::listing::{Line, Listing};
+use kvorum_member::{Caller, Handle};
 
 use crate::member_source::{key_value, refusal};
 use crate::source::{Entry, KeyValue, ListRequest, Page, Refusal};
@@ -17,7 +17,9 @@ pub(crate) async fn page(handle: &Handle, request: ListRequest) -> Result<Page, 
         limit: request.limit,
         revision: request.revision,
     };
-    let listing = handle.list_children(request, PREVIEW_BYTES).await;
+    let listing = handle
+        .list_children(&Caller::nobody(), request, PREVIEW_BYTES)
+        .await;
     listing.map(page_of).map_err(refusal)
 }
 

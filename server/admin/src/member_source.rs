@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures_util::future::BoxFuture;
 use kvorum_api::{Alarm, Identity, Overview, Quantiles, Raft, Sample, Store};
-use kvorum_member::{Error, Handle, Latency};
+use kvorum_member::{Caller, Error, Handle, Latency};
 use kvorum_proto::etcdserverpb as pb;
 use kvorum_proto::mvccpb;
 use prost::Message;
@@ -101,7 +101,11 @@ impl Source for MemberSource {
                 serializable: true,
                 ..Default::default()
             };
-            let reply = self.handle.range(request).await.map_err(refusal)?;
+            let reply = self
+                .handle
+                .range(&Caller::nobody(), request)
+                .await
+                .map_err(refusal)?;
             Ok(KeyAt {
                 revision: if revision > 0 {
                     revision
@@ -126,7 +130,9 @@ impl Source for MemberSource {
 }
 
 fn past(handle: &Handle, key: &[u8], limit: usize) -> Result<Past, Refusal> {
-    let versions = handle.key_history(key).map_err(refusal)?;
+    let versions = handle
+        .key_history(&Caller::nobody(), key)
+        .map_err(refusal)?;
     let status = handle.status();
     let cut = versions.len() > limit;
     let newest = versions.into_iter().rev().take(limit);

@@ -111,10 +111,64 @@ pub enum Error {
     /// Nobody took the leadership over in time.
     #[error("leader transfer took too long")]
     TransferTimeout,
+    /// Authentication needs a user root first.
+    #[error("root user does not exist")]
+    RootUserNotExist,
+    /// Authentication needs a user root with the role root.
+    #[error("root user does not have root role")]
+    RootRoleNotExist,
+    /// The user name is taken.
+    #[error("user name already exists")]
+    UserExists,
+    /// A user needs a name, or the caller has none while authentication is on.
+    #[error("user name is empty")]
+    UserEmpty,
+    /// There is no such user.
+    #[error("user name not found")]
+    UserNotFound,
+    /// The role name is taken.
+    #[error("role name already exists")]
+    RoleExists,
+    /// There is no such role.
+    #[error("role name not found")]
+    RoleNotFound,
+    /// A role needs a name.
+    #[error("role name is empty")]
+    RoleEmpty,
+    /// No such user, or not this password.
+    #[error("authentication failed, invalid user ID or password")]
+    AuthFailed,
+    /// The user has no password and is known by a certificate only.
+    #[error("password was given for no password user")]
+    NoPasswordUser,
+    /// A grant without a permission.
+    #[error("permission not given")]
+    PermissionNotGiven,
+    /// The caller may not do this.
+    #[error("permission denied")]
+    PermissionDenied,
+    /// The user does not have this role.
+    #[error("role is not granted to the user")]
+    RoleNotGranted,
+    /// The role does not have this permission.
+    #[error("permission is not granted to the role")]
+    PermissionNotGranted,
+    /// Nobody logs in while authentication is off.
+    #[error("authentication is not enabled")]
+    AuthNotEnabled,
+    /// The token is unknown, or its time is up.
+    #[error("invalid auth token")]
+    InvalidAuthToken,
+    /// It would take root from root, or the interval of a permission is none.
+    #[error("invalid auth management")]
+    InvalidAuthMgmt,
+    /// Users or roles have changed since the caller was identified.
+    #[error("revision of auth store is old")]
+    AuthOldRevision,
 }
 
 /// Every error, by its code between members: the place here. New ones come at the end.
-const CODES: [Error; 36] = [
+const CODES: [Error; 54] = [
     Error::EmptyKey,
     Error::KeyNotFound,
     Error::ValueProvided,
@@ -151,6 +205,24 @@ const CODES: [Error; 36] = [
     Error::MemberNotLearner,
     Error::LearnerNotReady,
     Error::NotForLearner,
+    Error::RootUserNotExist,
+    Error::RootRoleNotExist,
+    Error::UserExists,
+    Error::UserEmpty,
+    Error::UserNotFound,
+    Error::RoleExists,
+    Error::RoleNotFound,
+    Error::RoleEmpty,
+    Error::AuthFailed,
+    Error::NoPasswordUser,
+    Error::PermissionNotGiven,
+    Error::PermissionDenied,
+    Error::RoleNotGranted,
+    Error::PermissionNotGranted,
+    Error::AuthNotEnabled,
+    Error::InvalidAuthToken,
+    Error::InvalidAuthMgmt,
+    Error::AuthOldRevision,
 ];
 
 impl Error {

@@ -5,6 +5,7 @@
 //! and in the simulator.
 
 pub mod alarm;
+pub mod auth;
 pub mod backend;
 pub mod compactor;
 pub mod error;

@@ -2,10 +2,13 @@
 //!
 //! Applying cannot fail. A refusal is an answer; only a state store that cannot be read ends the process.
 
+use std::sync::Arc;
+
 use kvorum_proto::etcdserverpb as pb;
 use kvorum_proto::kvorumpb::{self, command::Op};
 
 use crate::alarm::{self, Alarms};
+use crate::auth::{self, AuthStore, Caller, Need, needs};
 use crate::backend::{BackendError, SideChange};
 use crate::error::Error;
 use crate::lease::Lessor;
@@ -13,7 +16,7 @@ use crate::membership::Members;
 use crate::mvcc::flush::read_meta_number;
 use crate::mvcc::store::{META_DIGEST, META_FINISHED_COMPACT, META_SCHEDULED_COMPACT};
 use crate::mvcc::{Event, OpCounts, ReadError, Store, Writing};
-use crate::reply::Reply;
+use crate::reply::{AuthReply, Reply};
 use crate::sessions::Sessions;
 use crate::types::{LeaseId, RequestId};
 
@@ -43,6 +46,8 @@ pub struct Applied {
     pub compacted: Option<i64>,
     /// What it came to.
     pub ops: OpCounts,
+    /// What it did to users and roles.
+    pub auth: auth::Changed,
 }
 
 /// Where a command stands in the log.
@@ -62,6 +67,7 @@ pub struct Machine {
     options: MachineOptions,
     lessor: Lessor,
     alarms: Alarms,
+    auth: Arc<AuthStore>,
     members: Members,
     cluster_version: Option<String>,
     sessions: Sessions,
@@ -73,6 +79,7 @@ struct Effect {
     events: Vec<Event>,
     compacted: Option<i64>,
     ops: OpCounts,
+    auth: auth::Changed,
 }
 
 impl Machine {
@@ -83,6 +90,7 @@ impl Machine {
             options,
             lessor: Lessor::new(options.lease_ttl_min_s),
             alarms: Alarms::default(),
+            auth: Arc::default(),
             members: Members::default(),
             cluster_version: None,
             sessions: Sessions::default(),
@@ -109,6 +117,20 @@ impl Machine {
     #[must_use]
     pub fn alarms(&self) -> &Alarms {
         &self.alarms
+    }
+
+    /// Users and roles, as they are now: they never change under whoever holds them.
+    #[must_use]
+    pub fn auth(&self) -> &Arc<AuthStore> {
+        &self.auth
+    }
+
+    /// Whether a caller may have all of this.
+    ///
+    /// # Errors
+    /// As `AuthStore::authorise`.
+    pub fn authorise(&self, caller: &Caller, needs: &[Need<'_>]) -> Result<(), Error> {
+        self.auth.authorise_with(caller, needs, Some(&self.lessor))
     }
 
     /// The members, by id.
@@ -143,7 +165,7 @@ impl Machine {
         let stamp = command.stamp.as_ref();
         let first = stamp.is_none_or(|s| self.sessions.admit(s, context.index));
         let result = match command.op.as_ref().filter(|_| first) {
-            Some(op) => match self.admit(store, op) {
+            Some(op) => match self.admit(store, command, op) {
                 Ok(quota) => {
                     let done = self.run(store, context, op, &mut effect);
                     // A put that finds the quota used up is applied all the same, and refused: etcd's rule, so that
@@ -166,11 +188,17 @@ impl Machine {
             events: effect.events,
             compacted: effect.compacted,
             ops: effect.ops,
+            auth: effect.auth,
         })
     }
 
-    /// Alarms and quota. The inner result is the quota's verdict, which does not stop the command.
-    fn admit(&self, store: &Store, op: &Op) -> Result<Result<(), Error>, Error> {
+    /// Alarms, the caller's rights and quota. The inner result is the quota's verdict, which does not stop the command.
+    fn admit(
+        &self,
+        store: &Store,
+        command: &kvorumpb::Command,
+        op: &Op,
+    ) -> Result<Result<(), Error>, Error> {
         let guarded = matches!(
             op,
             Op::Put(_)
@@ -185,13 +213,17 @@ impl Machine {
             return Err(Error::Corrupt);
         }
         let cost = cost(op);
-        if cost == 0 {
-            return Ok(Ok(()));
-        }
-        if self.alarms.any(pb::AlarmType::Nospace) {
+        if cost > 0 && self.alarms.any(pb::AlarmType::Nospace) {
             return Err(Error::NoSpace);
         }
-        Ok(self.fits(store, cost))
+        if self.auth.is_enabled() && command.caller.is_some() {
+            let caller = Caller::from_wire(command.caller.as_ref());
+            self.authorise(&caller, &needs::command(op))?;
+        }
+        Ok(match cost {
+            0 => Ok(()),
+            cost => self.fits(store, cost),
+        })
     }
 
     fn fits(&self, store: &Store, cost: i64) -> Result<(), Error> {
@@ -250,6 +282,7 @@ impl Machine {
                 Ok(Reply::Members(list?))
             }
             Op::DigestCheck(_) => Ok(Reply::Done),
+            Op::Auth(op) => self.change_auth(store, context, op, effect),
             Op::ClusterVersion(r) => {
                 store.note(SideChange::MetaPut(
                     META_CLUSTER_VERSION.into(),
@@ -307,15 +340,34 @@ impl Machine {
         }))
     }
 
+    fn change_auth(
+        &mut self,
+        store: &mut Store,
+        context: Context,
+        op: &kvorumpb::AuthOp,
+        effect: &mut Effect,
+    ) -> Result<Reply, ReadError> {
+        let mut notes = Vec::new();
+        effect.auth = AuthStore::apply(&mut self.auth, op, context.index, &mut notes)?;
+        notes.into_iter().for_each(|note| store.note(note));
+        Ok(Reply::Auth(AuthReply {
+            auth_revision: self.auth.revision(),
+            index: context.index,
+        }))
+    }
+
     /// Applies a change of the voters and learners to the table of members.
     ///
     /// # Errors
-    /// The change breaks a rule that every member can check; then raft must not apply it either.
+    /// The change breaks a rule that every member can check, or its caller may not make it; then raft must not apply it
+    /// either.
     pub fn change_members(
         &mut self,
         store: &mut Store,
         change: &kvorumpb::MemberChange,
     ) -> Result<Reply, Error> {
+        let caller = Caller::from_wire(change.caller.as_ref());
+        self.authorise(&caller, &[Need::Admin])?;
         self.members_noted(store, |members, notes| members.change(change, notes))
             .map(Reply::Members)
     }
@@ -344,13 +396,19 @@ impl Machine {
         for (id, lease) in &restored.leases {
             self.lessor.restore(*id, lease);
         }
+        let mut auth = AuthStore::default();
         for (key, value) in &restored.meta {
             if key == META_CLUSTER_VERSION {
                 self.cluster_version = String::from_utf8(value.to_vec()).ok();
-            } else if !self.members.restore(key, value) && !self.sessions.restore(key, value) {
+            } else if !self.members.restore(key, value)
+                && !self.sessions.restore(key, value)
+                && !auth.restore(key, value)
+            {
                 self.alarms.restore(key);
             }
         }
+        auth.restored();
+        self.auth = Arc::new(auth);
     }
 }
 

@@ -27,9 +27,15 @@ pub enum Mutant {
     CompactedDelete,
     /// A member that answers nobody skips the ranges of a transaction, and their checks. (etcd #18667)
     UncheckedRange,
+    /// What a transaction inside a transaction needs is not looked at. (etcd CVE-2026-33343)
+    NestedTxnUnchecked,
+    /// The old pair is given to whoever may write. (etcd CVE-2026-44283)
+    PrevKvUnchecked,
+    /// A key is tied to any lease. (etcd CVE-2026-44283)
+    LeaseAttachUnchecked,
 }
 
-#[cfg(feature = "mutants")]
+#[cfg(any(test, feature = "mutants"))]
 mod chosen {
     use super::Mutant;
     use std::cell::Cell;
@@ -40,7 +46,7 @@ mod chosen {
 
     impl Mutant {
         /// All of them.
-        pub const ALL: [Self; 11] = [
+        pub const ALL: [Self; 14] = [
             Self::ReplyBeforeSync,
             Self::LocalRead,
             Self::DuplicatedProposal,
@@ -52,6 +58,9 @@ mod chosen {
             Self::SilentCompaction,
             Self::CompactedDelete,
             Self::UncheckedRange,
+            Self::NestedTxnUnchecked,
+            Self::PrevKvUnchecked,
+            Self::LeaseAttachUnchecked,
         ];
 
         /// How it is called on a command line.
@@ -69,6 +78,9 @@ mod chosen {
                 Self::SilentCompaction => "silent-compaction",
                 Self::CompactedDelete => "compacted-delete",
                 Self::UncheckedRange => "unchecked-range",
+                Self::NestedTxnUnchecked => "nested-txn-unchecked",
+                Self::PrevKvUnchecked => "prev-kv-unchecked",
+                Self::LeaseAttachUnchecked => "lease-attach-unchecked",
             }
         }
     }
@@ -89,12 +101,12 @@ mod chosen {
     }
 }
 
-#[cfg(feature = "mutants")]
+#[cfg(any(test, feature = "mutants"))]
 pub(crate) use chosen::on;
-#[cfg(feature = "mutants")]
+#[cfg(any(test, feature = "mutants"))]
 pub use chosen::{chosen, set};
 
-#[cfg(not(feature = "mutants"))]
+#[cfg(not(any(test, feature = "mutants")))]
 pub(crate) const fn on(_: Mutant) -> bool {
     false
 }

@@ -33,10 +33,21 @@ pub enum Reply {
     LeaseRevoke(pb::LeaseRevokeResponse),
     /// To an alarm request of any action.
     Alarm(pb::AlarmResponse),
+    /// To a change of users and roles.
+    Auth(AuthReply),
     /// To a change of the members: all of them, after it.
     Members(Vec<pb::Member>),
     /// To commands that only the cluster itself sends.
     Done,
+}
+
+/// Answer to a change of users and roles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuthReply {
+    /// Revision of users and roles after it.
+    pub auth_revision: u64,
+    /// The entry that held it.
+    pub index: u64,
 }
 
 /// Answer to `HashKV`. (etcd: server/storage/mvcc/hash.go)

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use kvorum_proto::kvorumpb::command::Op;
+use kvorum_proto::kvorumpb::{auth_op, command::Op};
 use prometheus::{Histogram, HistogramVec, IntCounter, Registry};
 
 use crate::families::{Doubling, counter, histograms};
@@ -12,7 +12,7 @@ use crate::families::{Doubling, counter, histograms};
 const SLOW: Duration = Duration::from_millis(100);
 
 /// etcd's names of what a command does.
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 24] = [
     "Put",
     "DeleteRange",
     "Txn",
@@ -25,6 +25,18 @@ const NAMES: [&str; 12] = [
     "ClusterVersionSet",
     "ClusterMemberUpdate",
     "DigestCheck",
+    "AuthEnable",
+    "AuthDisable",
+    "AuthUserAdd",
+    "AuthUserDelete",
+    "AuthUserChangePassword",
+    "AuthUserGrantRole",
+    "AuthUserRevokeRole",
+    "AuthRoleAdd",
+    "AuthRoleDelete",
+    "AuthRoleGrantPermission",
+    "AuthRoleRevokePermission",
+    "Authenticate",
 ];
 
 /// The histograms; a series exists from its first command on, as in etcd.
@@ -48,6 +60,25 @@ const fn place(op: &Op) -> usize {
         Op::ClusterVersion(_) => 9,
         Op::MemberUpdate(_) => 10,
         Op::DigestCheck(_) => 11,
+        Op::Auth(op) => 12 + auth_place(op.op.as_ref()),
+    }
+}
+
+/// Among the changes of users and roles; what only a later version knows counts as the last.
+const fn auth_place(op: Option<&auth_op::Op>) -> usize {
+    match op {
+        Some(auth_op::Op::Enable(_)) => 0,
+        Some(auth_op::Op::Disable(_)) => 1,
+        Some(auth_op::Op::UserAdd(_)) => 2,
+        Some(auth_op::Op::UserDelete(_)) => 3,
+        Some(auth_op::Op::UserChangePassword(_)) => 4,
+        Some(auth_op::Op::UserGrantRole(_)) => 5,
+        Some(auth_op::Op::UserRevokeRole(_)) => 6,
+        Some(auth_op::Op::RoleAdd(_)) => 7,
+        Some(auth_op::Op::RoleDelete(_)) => 8,
+        Some(auth_op::Op::RoleGrantPermission(_)) => 9,
+        Some(auth_op::Op::RoleRevokePermission(_)) => 10,
+        Some(auth_op::Op::TokenIssued(_)) | None => 11,
     }
 }
 

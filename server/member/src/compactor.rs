@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kvorum_core::Error;
+use kvorum_core::auth::Caller;
 use kvorum_core::compactor::Compactor;
 pub use kvorum_core::compactor::Retention;
 use kvorum_proto::etcdserverpb::CompactionRequest;
@@ -34,7 +35,7 @@ async fn compact(handle: &Handle, retention: Retention, revision: i64) -> bool {
         revision,
         physical: false,
     };
-    match handle.compact(request).await {
+    match handle.compact(&Caller::own(), request).await {
         // Somebody else was faster.
         Ok(_) | Err(Error::Compacted) => {
             tracing::info!(revision, "completed auto compaction");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use kvorum_core::auth::{AuthEvent, AuthStore};
 use kvorum_core::mvcc::Store;
 use kvorum_core::replica::{Answer, Observer, Output, StoreAccess};
 use kvorum_core::reply::Reply;
@@ -51,6 +52,17 @@ impl Counter {
 impl Observer for Counter {
     fn begin(&mut self) {
         self.begin = Instant::now();
+    }
+
+    fn auth_changed(&mut self, auth: &Arc<AuthStore>) {
+        self.shared.auth.publish(auth.clone());
+        // Open watchers are looked at again.
+        let ports = self.shared.ports.read();
+        ports.iter().for_each(|port| port.carrier.notify_one());
+    }
+
+    fn auth_event(&mut self, event: &AuthEvent) {
+        self.shared.auth.tell(event);
     }
 
     fn applied(&mut self, command: &Command, applied: &Applied) {

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use kvorum_core::Error;
+use kvorum_core::auth::{Caller, Need};
 use kvorum_core::watch::StreamId;
 use kvorum_proto::etcdserverpb as pb;
 use tokio::sync::Notify;
@@ -112,6 +113,9 @@ impl Handle {
             self.shared.core.push(CoreInput::Asks(asks));
         }
         let batches = self.port.take_incoming();
+        if let Some(watchers) = self.watching.look_at_rights(&self.shared) {
+            self.port.watchers.store(watchers, Ordering::SeqCst);
+        }
         let history = SharedHistory(&self.shared.store);
         if let Err(e) = self.watching.publish(&batches, &history) {
             self.shared.fail(e.to_string());
@@ -198,6 +202,31 @@ impl Handle {
         &self.shared.receive_budget
     }
 
+    /// Local status, for a client who is somebody.
+    ///
+    /// # Errors
+    /// The caller may not have it.
+    pub fn client_status(&self, caller: &Caller) -> Result<Status, Error> {
+        self.permit(caller, &[Need::Authenticated])?;
+        Ok(self.status())
+    }
+
+    /// All members, for a client who is somebody.
+    ///
+    /// # Errors
+    /// The caller may not have them, or nobody can tell that they are current where that is asked for.
+    pub async fn member_list(
+        &self,
+        caller: &Caller,
+        linearizable: bool,
+    ) -> Result<Vec<pb::Member>, Error> {
+        if linearizable {
+            self.read_barrier().await?;
+        }
+        self.permit(caller, &[Need::Authenticated])?;
+        Ok(self.members())
+    }
+
     /// All members, as this member knows them.
     #[must_use]
     pub fn members(&self) -> Vec<pb::Member> {
@@ -219,10 +248,14 @@ impl Handle {
     /// All retained changes of a key, deletions included, oldest first.
     ///
     /// # Errors
-    /// The state store failed: the member is ending.
-    pub fn key_history(&self, key: &[u8]) -> Result<Vec<KeyVersion>, Error> {
+    /// The caller may not read it, or the state store failed and the member is ending.
+    pub fn key_history(&self, caller: &Caller, key: &[u8]) -> Result<Vec<KeyVersion>, Error> {
+        let needs = || vec![Need::read(key, &[])];
+        let pass = self.enter(caller, needs)?;
         let versions = SharedHistory(&self.shared.store).versions(key);
-        versions.map_err(|e| self.broken(e.to_string()))
+        let versions = versions.map_err(|e| self.broken(e.to_string()))?;
+        self.leave(caller, pass, needs)?;
+        Ok(versions)
     }
 
     /// The state store failed under a request: the member ends, the request is told so.

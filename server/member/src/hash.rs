@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use kvorum_core::Error;
+use kvorum_core::auth::{Caller, Need};
 use kvorum_core::backend::BackendError;
 use kvorum_core::mvcc::hash::KvHasher;
 use kvorum_core::reply::HashKv;
@@ -20,8 +21,9 @@ impl Handle {
     /// Below 0 there is no history to refuse, and nothing to hash.
     ///
     /// # Errors
-    /// The revision is compacted or in the future.
-    pub async fn hash_kv(&self, revision: i64) -> Result<HashKv, Error> {
+    /// The revision is compacted or in the future, or the caller has not the role root.
+    pub async fn hash_kv(&self, caller: &Caller, revision: i64) -> Result<HashKv, Error> {
+        self.permit(caller, &[Need::Admin])?;
         let begin = Instant::now();
         let hashed = self.hash_at(revision).await;
         let meters = &self.shared.meters;
@@ -107,7 +109,8 @@ impl Handle {
     ///
     /// # Errors
     /// As `hash_kv`.
-    pub async fn hash(&self) -> Result<u32, Error> {
+    pub async fn hash(&self, caller: &Caller) -> Result<u32, Error> {
+        self.permit(caller, &[Need::Admin])?;
         let begin = Instant::now();
         let hashed = self.hash_at(0).await;
         let meters = &self.shared.meters;
@@ -118,9 +121,10 @@ impl Handle {
     /// Succeeds at once: freed pages are reused, and no pause is ever needed to give space back.
     ///
     /// # Errors
-    /// The member stops.
+    /// The member stops, or the caller has not the role root.
     #[allow(clippy::unused_async, reason = "an edge awaits every call alike")]
-    pub async fn defragment(&self) -> Result<(), Error> {
+    pub async fn defragment(&self, caller: &Caller) -> Result<(), Error> {
+        self.permit(caller, &[Need::Admin])?;
         if self.shared.is_stopping() {
             Err(Error::Stopped)
         } else {

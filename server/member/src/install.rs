@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use kvorum_core::Index;
+use kvorum_core::auth::AuthEvent;
 use kvorum_core::node::SnapshotMark;
 use kvorum_proto::kvorumpb;
 use kvorum_storage::{SnapshotHead, Staged};
@@ -25,7 +26,13 @@ pub(crate) fn install(shared: &Shared, staged: Staged) -> Result<Index, String> 
         .store(shared.clock.now_ms().max(1), Ordering::SeqCst);
     p.compaction.store(interrupted, Ordering::SeqCst);
     let revision = store.current();
-    *shared.store.write() = store;
+    {
+        let mut held = shared.store.write();
+        *held = store;
+        shared.auth.publish(machine.auth().clone());
+    }
+    // What was said of tokens in the entries that were skipped is lost.
+    shared.auth.tell(&AuthEvent::AllForgotten);
     shared.flushed.send_replace(restored.applied.0);
     tracing::info!(
         applied = restored.applied.0,

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kvorum_core::Error;
+use kvorum_core::auth::{Caller, needs};
 use kvorum_core::backend::Records;
 use kvorum_core::mvcc::range::{Row, fetch, is_plain, is_wanted, shape, strip_value};
 use kvorum_core::mvcc::{ReadError, ReadTxn, Reading, check, txn};
@@ -62,12 +63,18 @@ impl Handle {
     /// A range of any size, linearizable unless it says `serializable`.
     ///
     /// # Errors
-    /// It breaks a rule of ETCD.md 2.3, nobody can tell that the answer is current, or there is no memory for it.
-    pub async fn range_answer(&self, request: pb::RangeRequest) -> Result<RangeAnswer, Error> {
+    /// It breaks a rule of ETCD.md 2.3, the caller may not read it, nobody can tell that the answer is current, or there
+    /// is no memory for it.
+    pub async fn range_answer(
+        &self,
+        caller: &Caller,
+        request: pb::RangeRequest,
+    ) -> Result<RangeAnswer, Error> {
         check::range(&request)?;
         if !request.serializable {
             self.read_barrier().await?;
         }
+        let pass = self.enter(caller, || needs::range(&request))?;
         let begin = Instant::now();
         let mut answer = self.range_once(&request).await;
         for _ in 0..RESTARTS_MAX {
@@ -79,6 +86,7 @@ impl Handle {
         let took = begin.elapsed();
         self.shared.meters.ranged(took, answer.is_ok());
         self.shared.meters.apply.look_at(took);
+        self.leave(caller, pass, || needs::range(&request))?;
         answer
     }
 
@@ -177,11 +185,13 @@ impl Handle {
     /// A transaction that only reads, of any size, at one revision.
     pub(crate) async fn read_txn(
         &self,
+        caller: &Caller,
         request: &pb::TxnRequest,
     ) -> Result<(pb::TxnResponse, Hold), Error> {
         if !txn::is_serializable(request) {
             self.read_barrier().await?;
         }
+        let pass = self.enter(caller, || needs::txn(request))?;
         let begin = Instant::now();
         let mut restarts = 0;
         loop {
@@ -190,6 +200,7 @@ impl Handle {
                 Err(Error::Compacted) if restarts < RESTARTS_MAX => restarts += 1,
                 answer => {
                     self.shared.meters.apply.look_at(begin.elapsed());
+                    self.leave(caller, pass, || needs::txn(request))?;
                     return answer;
                 }
             }

@@ -9,6 +9,8 @@
 //! Reads never visit the core thread: they share the store's lock, a page at a time.
 
 mod apply_meter;
+mod auth;
+mod auth_calls;
 mod bootstrap;
 mod budget;
 mod clock;
@@ -52,6 +54,7 @@ mod stats;
 mod store_thread;
 mod watch;
 
+pub use auth::AuthListener;
 pub use bootstrap::BootstrapError;
 pub use budget::{Budget, BudgetUse, Hold, REPLY_FREE_BYTES};
 pub use ended::Ended;
@@ -59,6 +62,8 @@ pub use handle::{Handle, Status};
 pub use history::KeyVersion;
 pub use identity::MemberIdentity as Identity;
 pub use kvorum_core::Error;
+pub use kvorum_core::auth::{AuthEvent, AuthStore as AuthView, Caller, Need};
+pub use kvorum_core::reply::AuthReply;
 pub use kvorum_core::watch::Frame as WatchFrame;
 pub use kvorum_storage::damage_under_work;
 pub use large::{EncodedRange, RangeAnswer};

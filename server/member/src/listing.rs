@@ -1,7 +1,8 @@
 //! Listing for people who browse: a page of folders and keys, with the beginnings of the values of that page only.
 
 use bytes::Bytes;
-use kvorum_core::mvcc::children::{Child, Children, ChildrenPage, ChildrenRequest};
+use kvorum_core::auth::{Caller, needs};
+use kvorum_core::mvcc::children::{Child, Children, ChildrenPage, ChildrenRequest, after_prefix};
 use kvorum_core::{Error, Revision};
 use kvorum_proto::mvccpb::KeyValue;
 use prost::Message;
@@ -54,12 +55,16 @@ impl Handle {
     /// first `value_bytes` are kept. Works without a quorum, which is when people look.
     ///
     /// # Errors
-    /// The revision is compacted or in the future, or the state store failed.
+    /// The caller may not read all of it, the revision is compacted or in the future, or the state store failed.
     pub async fn list_children(
         &self,
+        caller: &Caller,
         request: ChildrenRequest,
         value_bytes: usize,
     ) -> Result<Listing, Error> {
+        let (prefix, end) = (request.prefix.clone(), after_prefix(&request.prefix));
+        let needs = || needs::listing(&prefix, end.as_deref());
+        let pass = self.enter(caller, needs)?;
         let mut children = Children::new(&self.shared.store.read(), request)?;
         while children.page(&self.shared.store.read())? {
             tokio::task::yield_now().await;
@@ -70,6 +75,7 @@ impl Handle {
             self.add_lines(&page, some, value_bytes, &mut lines)?;
             tokio::task::yield_now().await;
         }
+        self.leave(caller, pass, needs)?;
         Ok(Listing {
             revision: page.revision,
             current_revision: page.current,

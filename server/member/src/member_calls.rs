@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use kvorum_core::auth::{Caller, Need};
 use kvorum_core::membership::{PeerUrl, peer_urls};
 use kvorum_core::reply::Reply;
 use kvorum_core::{Error, MemberId};
@@ -77,12 +78,15 @@ impl Handle {
     /// Adds a voter or a learner.
     ///
     /// # Errors
-    /// The URLs are none or taken, or the cluster could lose its quorum.
+    /// The URLs are none or taken, the cluster could lose its quorum, or the caller has
+    /// not the role root.
     pub async fn member_add(
         &self,
+        caller: &Caller,
         given: &[String],
         is_learner: bool,
     ) -> Result<AddedMember, MemberCallError> {
+        self.permit(caller, &[Need::Admin])?;
         let urls = self.checked_urls(given, None)?;
         let new = NewMember {
             id: added_member_id(&urls, unix_seconds()).0,
@@ -94,35 +98,50 @@ impl Handle {
             true => Op::AddLearner(new),
             false => Op::Add(new),
         };
-        let members = self.change(vec![op(add)]).await?;
+        let members = self.change(caller, vec![op(add)]).await?;
         added(id, members)
     }
 
     /// Removes a member for good.
     ///
     /// # Errors
-    /// There is none, or the cluster could lose its quorum.
-    pub async fn member_remove(&self, id: MemberId) -> Result<Vec<pb::Member>, Error> {
-        self.change(vec![op(Op::Remove(id.0))]).await
+    /// There is none, the cluster could lose its quorum, or the caller has
+    /// not the role root.
+    pub async fn member_remove(
+        &self,
+        caller: &Caller,
+        id: MemberId,
+    ) -> Result<Vec<pb::Member>, Error> {
+        self.permit(caller, &[Need::Admin])?;
+        self.change(caller, vec![op(Op::Remove(id.0))]).await
     }
 
     /// Lets a learner vote.
     ///
     /// # Errors
-    /// There is none, it votes already, or it has not caught up.
-    pub async fn member_promote(&self, id: MemberId) -> Result<Vec<pb::Member>, Error> {
-        self.change(vec![op(Op::Promote(id.0))]).await
+    /// There is none, it votes already, it has not caught up, or the caller has
+    /// not the role root.
+    pub async fn member_promote(
+        &self,
+        caller: &Caller,
+        id: MemberId,
+    ) -> Result<Vec<pb::Member>, Error> {
+        self.permit(caller, &[Need::Admin])?;
+        self.change(caller, vec![op(Op::Promote(id.0))]).await
     }
 
     /// Gives a member other peer URLs.
     ///
     /// # Errors
-    /// There is no such member, or the URLs are none or taken.
+    /// There is no such member, the URLs are none or taken, or the caller has
+    /// not the role root.
     pub async fn member_update(
         &self,
+        caller: &Caller,
         id: MemberId,
         given: &[String],
     ) -> Result<Vec<pb::Member>, MemberCallError> {
+        self.permit(caller, &[Need::Admin])?;
         if !self.members().iter().any(|m| m.id == id.0) {
             return Err(Error::MemberNotFound.into());
         }
@@ -131,7 +150,7 @@ impl Handle {
             member_id: id.0,
             peer_urls: urls,
         });
-        match self.propose(update).await? {
+        match self.propose(caller, update).await? {
             Reply::Members(members) => Ok(members),
             _ => Err(Error::Stopped.into()),
         }
@@ -140,8 +159,14 @@ impl Handle {
     /// Puts a new learner in the place of a member that is lost, in one change; it is promoted by itself.
     ///
     /// # Errors
-    /// There is no such member, the URLs are another one's, or the cluster still needs the old one.
-    pub async fn member_replace(&self, wish: Replacement) -> Result<AddedMember, MemberCallError> {
+    /// There is no such member, the URLs are another one's, the cluster still needs the old one, or the caller has
+    /// not the role root.
+    pub async fn member_replace(
+        &self,
+        caller: &Caller,
+        wish: Replacement,
+    ) -> Result<AddedMember, MemberCallError> {
+        self.permit(caller, &[Need::Admin])?;
         let urls = self.checked_urls(&wish.peer_urls, Some(wish.old))?;
         let number = match wish.attempt {
             0 => unix_seconds(),
@@ -162,15 +187,17 @@ impl Handle {
             promote: true,
         };
         let ops = vec![op(Op::Remove(wish.old.0)), op(Op::AddLearner(new))];
-        let members = self.change(ops).await?;
+        let members = self.change(caller, ops).await?;
         added(id.0, members)
     }
 
     /// Hands the leadership to another member.
     ///
     /// # Errors
-    /// This member does not lead, the other does not vote, or it did not take over in time.
-    pub async fn move_leader(&self, to: MemberId) -> Result<(), Error> {
+    /// This member does not lead, the other does not vote, it did not take over in time, or the caller has
+    /// not the role root.
+    pub async fn move_leader(&self, caller: &Caller, to: MemberId) -> Result<(), Error> {
+        self.permit(caller, &[Need::Admin])?;
         match self.ask(|id| Ask::Transfer(id, to)).await {
             Ok(Answer::Transferred) => Ok(()),
             Ok(Answer::Refused(e)) => Err(e),
@@ -204,11 +231,12 @@ impl Handle {
         true
     }
 
-    async fn change(&self, ops: Vec<MemberOp>) -> Result<Vec<pb::Member>, Error> {
+    async fn change(&self, caller: &Caller, ops: Vec<MemberOp>) -> Result<Vec<pb::Member>, Error> {
         let change = |id: kvorum_core::RequestId| {
             Ask::Change(MemberChange {
                 request_id: id.0,
                 ops,
+                caller: caller.to_wire(),
             })
         };
         match self.ask(change).await? {

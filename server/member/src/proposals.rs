@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use kvorum_core::alarm;
+use kvorum_core::auth::{Caller, Need, needs};
 use kvorum_core::mvcc::{check, txn};
 use kvorum_core::reply::Reply;
 use kvorum_core::{Error, LeaseId};
@@ -30,10 +31,15 @@ impl Handle {
     ///
     /// # Errors
     /// It breaks a rule of ETCD.md 2.5, or the cluster cannot take it now.
-    pub async fn put(&self, request: pb::PutRequest) -> Result<pb::PutResponse, Error> {
+    pub async fn put(
+        &self,
+        caller: &Caller,
+        request: pb::PutRequest,
+    ) -> Result<pb::PutResponse, Error> {
         check::put(&request)?;
-        self.check_quota(alarm::put_cost(&request)).await?;
-        expect_reply!(self.propose(Op::Put(request)).await?, Put)
+        let op = Op::Put(request);
+        self.check_quota(caller, &op).await?;
+        expect_reply!(self.propose(caller, op).await?, Put)
     }
 
     /// A delete.
@@ -42,18 +48,24 @@ impl Handle {
     /// The key is empty, or the cluster cannot take it now.
     pub async fn delete_range(
         &self,
+        caller: &Caller,
         request: pb::DeleteRangeRequest,
     ) -> Result<pb::DeleteRangeResponse, Error> {
         check::delete_range(&request)?;
-        expect_reply!(self.propose(Op::DeleteRange(request)).await?, DeleteRange)
+        let op = Op::DeleteRange(request);
+        expect_reply!(self.propose(caller, op).await?, DeleteRange)
     }
 
     /// A transaction; a read-only one does not touch the log.
     ///
     /// # Errors
     /// It breaks a rule of ETCD.md 2.7, or the cluster cannot take it now.
-    pub async fn txn(&self, request: pb::TxnRequest) -> Result<pb::TxnResponse, Error> {
-        Ok(self.txn_answer(request).await?.0)
+    pub async fn txn(
+        &self,
+        caller: &Caller,
+        request: pb::TxnRequest,
+    ) -> Result<pb::TxnResponse, Error> {
+        Ok(self.txn_answer(caller, request).await?.0)
     }
 
     /// A transaction whose response may be large, and the memory it takes.
@@ -62,14 +74,16 @@ impl Handle {
     /// As `txn`; one that only reads is refused if there is no memory for its response.
     pub async fn txn_answer(
         &self,
+        caller: &Caller,
         request: pb::TxnRequest,
     ) -> Result<(pb::TxnResponse, Hold), Error> {
         check::txn(&request, self.shared.options.max_txn_ops)?;
         if txn::is_read_only(&request) {
-            return self.read_txn(&request).await;
+            return self.read_txn(caller, &request).await;
         }
-        self.check_quota(alarm::txn_cost(&request)).await?;
-        let response = expect_reply!(self.propose(Op::Txn(request)).await?, Txn)?;
+        let op = Op::Txn(request);
+        self.check_quota(caller, &op).await?;
+        let response = expect_reply!(self.propose(caller, op).await?, Txn)?;
         let hold = self.hold_applied(response.encoded_len()).await;
         Ok((response, hold))
     }
@@ -88,10 +102,13 @@ impl Handle {
     /// The revision is compacted already or in the future.
     pub async fn compact(
         &self,
+        caller: &Caller,
         request: pb::CompactionRequest,
     ) -> Result<pb::CompactionResponse, Error> {
         let (physical, revision) = (request.physical, request.revision);
-        let response = expect_reply!(self.propose(Op::Compaction(request)).await?, Compaction)?;
+        self.check_fresh(caller)?;
+        let op = Op::Compaction(request);
+        let response = expect_reply!(self.propose(caller, op).await?, Compaction)?;
         if physical {
             let mut done = self.shared.compacted.subscribe();
             // The sender lives as long as `shared`: the only error is that the member stops.
@@ -108,16 +125,17 @@ impl Handle {
     /// The id is taken or the TTL too large.
     pub async fn lease_grant(
         &self,
+        caller: &Caller,
         mut request: pb::LeaseGrantRequest,
     ) -> Result<pb::LeaseGrantResponse, Error> {
-        self.check_quota(alarm::lease_cost()).await?;
+        self.check_quota(caller, &Op::LeaseGrant(request)).await?;
         let chosen = request.id != 0;
         request.ttl = request.ttl.max(self.shared.options.lease_ttl_min_s());
         loop {
             if !chosen {
                 request.id = random_lease_id()?;
             }
-            match self.propose(Op::LeaseGrant(request)).await {
+            match self.propose(caller, Op::LeaseGrant(request)).await {
                 Err(Error::LeaseExists) if !chosen => {}
                 reply => return expect_reply!(reply?, LeaseGrant),
             }
@@ -130,9 +148,11 @@ impl Handle {
     /// There is no such lease.
     pub async fn lease_revoke(
         &self,
+        caller: &Caller,
         request: pb::LeaseRevokeRequest,
     ) -> Result<pb::LeaseRevokeResponse, Error> {
-        expect_reply!(self.propose(Op::LeaseRevoke(request)).await?, LeaseRevoke)
+        let op = Op::LeaseRevoke(request);
+        expect_reply!(self.propose(caller, op).await?, LeaseRevoke)
     }
 
     /// Renews a lease; TTL 0 if it is unknown.
@@ -141,15 +161,14 @@ impl Handle {
     /// This member does not count time.
     pub async fn lease_keep_alive(
         &self,
+        caller: &Caller,
         request: pb::LeaseKeepAliveRequest,
     ) -> Result<pb::LeaseKeepAliveResponse, Error> {
         // etcd fills the header before it renews.
         let header = Some(self.header(0));
         loop {
-            match self
-                .ask(|id| Ask::KeepAlive(id, LeaseId(request.id)))
-                .await?
-            {
+            let ask = |id| Ask::KeepAlive(id, LeaseId(request.id), caller.clone());
+            match self.ask(ask).await? {
                 Answer::Renewed(ttl) => {
                     return Ok(pb::LeaseKeepAliveResponse {
                         header,
@@ -171,11 +190,14 @@ impl Handle {
     /// The member stops.
     pub async fn lease_time_to_live(
         &self,
+        caller: &Caller,
         request: pb::LeaseTimeToLiveRequest,
     ) -> Result<pb::LeaseTimeToLiveResponse, Error> {
-        let ask = |id| Ask::TimeLeft(id, LeaseId(request.id), request.keys);
-        let Answer::TimeLeft(left) = self.ask(ask).await? else {
-            return Err(Error::Stopped);
+        let ask = |id| Ask::TimeLeft(id, LeaseId(request.id), request.keys, caller.clone());
+        let left = match self.ask(ask).await? {
+            Answer::TimeLeft(left) => left,
+            Answer::Refused(refused) => return Err(refused),
+            _ => return Err(Error::Stopped),
         };
         let mut response = pb::LeaseTimeToLiveResponse {
             header: Some(self.header(0)),
@@ -195,9 +217,11 @@ impl Handle {
     ///
     /// # Errors
     /// The member stops.
-    pub async fn lease_leases(&self) -> Result<pb::LeaseLeasesResponse, Error> {
-        let Answer::Leases(ids) = self.ask(Ask::Leases).await? else {
-            return Err(Error::Stopped);
+    pub async fn lease_leases(&self, caller: &Caller) -> Result<pb::LeaseLeasesResponse, Error> {
+        let ids = match self.ask(|id| Ask::Leases(id, caller.clone())).await? {
+            Answer::Leases(ids) => ids,
+            Answer::Refused(refused) => return Err(refused),
+            _ => return Err(Error::Stopped),
         };
         let leases = ids
             .into_iter()
@@ -213,13 +237,25 @@ impl Handle {
     ///
     /// # Errors
     /// Its type or action is unknown, or the cluster cannot take it now.
-    pub async fn alarm(&self, request: pb::AlarmRequest) -> Result<pb::AlarmResponse, Error> {
+    pub async fn alarm(
+        &self,
+        caller: &Caller,
+        request: pb::AlarmRequest,
+    ) -> Result<pb::AlarmResponse, Error> {
         check::alarm(&request)?;
-        expect_reply!(self.propose(Op::Alarm(request)).await?, Alarm)
+        if needs::alarm(&request) == Need::Admin {
+            self.check_fresh(caller)?;
+        }
+        expect_reply!(self.propose(caller, Op::Alarm(request)).await?, Alarm)
     }
 
     /// Refuses what does not fit, and raises the alarm. (etcd: api/v3rpc/quota.go)
-    async fn check_quota(&self, cost: i64) -> Result<(), Error> {
+    async fn check_quota(&self, caller: &Caller, op: &Op) -> Result<(), Error> {
+        let cost = match op {
+            Op::Put(r) => alarm::put_cost(r),
+            Op::Txn(r) => alarm::txn_cost(r),
+            _ => alarm::lease_cost(),
+        };
         if cost > 0 && self.shared.published.disk_full.load(Ordering::SeqCst) {
             return Err(Error::NoSpace);
         }
@@ -227,6 +263,11 @@ impl Handle {
         if cost == 0 || size.saturating_add(cost) < self.shared.options.quota_bytes() {
             return Ok(());
         }
+        self.refuse_nobody(caller).await?;
+        // Whoever may not write must not stop the others either. The log looks at leases.
+        let mut needs = needs::command(op);
+        needs.retain(|need| !matches!(need, Need::LeaseWrite(_)));
+        self.permit(caller, &needs)?;
         self.raise_nospace().await?;
         Err(Error::NoSpace)
     }
@@ -252,15 +293,18 @@ impl Handle {
             member_id: self.shared.identity.member_id.0,
             alarm: pb::AlarmType::Nospace as i32,
         };
-        self.alarm(raise).await.map(drop)
+        self.alarm(&Caller::own(), raise).await.map(drop)
     }
 
     /// Proposes a command and waits for its answer.
-    pub(crate) async fn propose(&self, op: Op) -> Result<Reply, Error> {
+    pub(crate) async fn propose(&self, caller: &Caller, op: Op) -> Result<Reply, Error> {
+        self.refuse_nobody(caller).await?;
         let command = Command {
             request_id: 0,
             op: Some(op),
             stamp: None,
+            // Also while authentication is off: it may be switched on before this is applied.
+            caller: caller.to_wire(),
         };
         if command.encoded_len() > self.shared.options.max_request_bytes {
             return Err(Error::RequestTooLarge);

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use kvorum_core::Error;
+use kvorum_core::auth::{Caller, Need, needs};
 use kvorum_core::backend::Records;
 use kvorum_core::mvcc::{Reading, check};
 use kvorum_core::reply::RangeReply;
@@ -12,6 +13,7 @@ use kvorum_proto::etcdserverpb as pb;
 use kvorum_proto::mvccpb::KeyValue;
 use prost::Message;
 
+use crate::auth::Pass;
 use crate::handle::Handle;
 
 /// Pairs of the first piece, so that something arrives early. (etcd 3.7: initialStreamChunkLimit)
@@ -45,6 +47,10 @@ pub struct RangeEnd {
 #[derive(Debug)]
 pub struct RangePieces {
     handle: Handle,
+    caller: Caller,
+    pass: Pass,
+    /// The interval that was asked for.
+    asked: (Bytes, Bytes),
     /// What remains to be read.
     rest: pb::RangeRequest,
     revision: i64,
@@ -59,9 +65,10 @@ impl Handle {
     /// filters are for the caller to refuse. Linearizable unless it says `serializable`.
     ///
     /// # Errors
-    /// The key is empty, or nobody can tell that the answer is current.
+    /// The key is empty, the caller may not read it, or nobody can tell that the answer is current.
     pub async fn range_pieces(
         &self,
+        caller: &Caller,
         request: pb::RangeRequest,
         piece_bytes: usize,
     ) -> Result<RangePieces, Error> {
@@ -69,6 +76,7 @@ impl Handle {
         if !request.serializable {
             self.read_barrier().await?;
         }
+        let pass = self.enter(caller, || needs::range(&request))?;
         let current = self.shared.store.read().current();
         let pinned = if request.revision <= 0 {
             current
@@ -78,6 +86,9 @@ impl Handle {
         let unlimited = request.limit <= 0;
         Ok(RangePieces {
             handle: self.clone(),
+            caller: caller.clone(),
+            pass,
+            asked: (request.key.clone(), request.range_end.clone()),
             revision: current,
             piece_bytes,
             left: if unlimited { i64::MAX } else { request.limit },
@@ -96,8 +107,16 @@ impl RangePieces {
     /// The next piece; its `last` is set on the one after which none must be asked for.
     ///
     /// # Errors
-    /// The revision is in the future, or was compacted, perhaps after some pieces.
+    /// The revision is in the future, or was compacted, perhaps after some pieces; or users and roles have changed.
     pub async fn next(&mut self) -> Result<RangePiece, Error> {
+        let piece = self.next_piece().await?;
+        let (key, range_end) = &self.asked;
+        self.handle
+            .leave(&self.caller, self.pass, || vec![Need::read(key, range_end)])?;
+        Ok(piece)
+    }
+
+    async fn next_piece(&mut self) -> Result<RangePiece, Error> {
         if self.rest.count_only {
             let count = self.count().await?;
             return Ok(self.end(Vec::new(), false, count));

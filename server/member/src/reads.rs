@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use kvorum_core::Error;
+use kvorum_core::auth::{Caller, needs};
 use kvorum_core::backend::Records;
 use kvorum_core::mvcc::{ReadError, Reading, check};
 use kvorum_core::reply::RangeReply;
@@ -44,17 +45,23 @@ impl Handle {
     /// choose the size, `range_answer` is the call.
     ///
     /// # Errors
-    /// It breaks a rule of ETCD.md 2.3, or nobody can tell that the answer is current.
-    pub async fn range(&self, request: pb::RangeRequest) -> Result<RangeReply, Error> {
+    /// It breaks a rule of ETCD.md 2.3, the caller may not read it, or nobody can tell that the answer is current.
+    pub async fn range(
+        &self,
+        caller: &Caller,
+        request: pb::RangeRequest,
+    ) -> Result<RangeReply, Error> {
         check::range(&request)?;
         if !request.serializable {
             self.read_barrier().await?;
         }
+        let pass = self.enter(caller, || needs::range(&request))?;
         let begin = Instant::now();
         let result = self.read_range(&request).await;
         let took = begin.elapsed();
         self.shared.meters.ranged(took, result.is_ok());
         self.shared.meters.apply.look_at(took);
+        self.leave(caller, pass, || needs::range(&request))?;
         result
     }
 

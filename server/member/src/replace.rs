@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use kvorum_core::auth::Caller;
 use kvorum_core::{Error, MemberId};
 use kvorum_proto::kvorumpb::{
     PeerRedirect, PeerReplaceReply, PeerReplaceRequest, peer_reply::Told, peer_request::Ask,
@@ -68,7 +69,7 @@ async fn replace(handle: &Handle, request: PeerReplaceRequest) -> Told {
         peer_urls: request.peer_urls,
         attempt: request.attempt,
     };
-    match handle.member_replace(wish).await {
+    match handle.member_replace(&Caller::own(), wish).await {
         Ok(added) => Told::Replace(PeerReplaceReply {
             cluster_id: handle.identity().cluster_id.0,
             member: Some(added.member),

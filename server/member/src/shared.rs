@@ -14,6 +14,7 @@ use kvorum_storage::{KnownMember, Staged, StateStore, StorageError};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Semaphore, watch};
 
+use crate::auth::PublishedAuth;
 use crate::budget::Budget;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
@@ -142,6 +143,8 @@ pub(crate) struct Shared {
     pub(crate) log_writer: Mutex<LogWriter>,
     pub(crate) published: Published,
     pub(crate) view: RwLock<Arc<View>>,
+    /// Users and roles.
+    pub(crate) auth: PublishedAuth,
     /// For large replies of all I/O threads.
     pub(crate) budget: Arc<Budget>,
     /// For requests of which a part has come: of its own, so that slow readers cannot keep writers out.

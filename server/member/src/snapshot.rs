@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use kvorum_core::auth::{Caller, Need};
 use kvorum_core::node::decode_conf_state;
 use kvorum_core::{Error, Machine};
 use kvorum_storage::bbolt::{
@@ -106,8 +107,9 @@ impl Handle {
     /// Begins a snapshot that holds everything acknowledged before this call.
     ///
     /// # Errors
-    /// The member stops, there are too many, or the disk is too full.
-    pub async fn snapshot(&self) -> Result<SnapshotStream, SnapshotError> {
+    /// The caller has not the role root, the member stops, there are too many, or the disk is too full.
+    pub async fn snapshot(&self, caller: &Caller) -> Result<SnapshotStream, SnapshotError> {
+        self.permit(caller, &[Need::Admin])?;
         let shared = self.shared.clone();
         if shared.is_stopping() {
             return Err(Error::Stopped.into());

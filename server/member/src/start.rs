@@ -16,6 +16,7 @@ use kvorum_storage::{
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Semaphore, watch};
 
+use crate::auth::PublishedAuth;
 use crate::bootstrap::{BootstrapError, Elders, Nobody, first};
 use crate::budget::{Budget, RECEIVE_FREE_BYTES, REPLY_FREE_BYTES};
 use crate::clock::Clock;
@@ -114,6 +115,7 @@ impl Member {
         let opened = open(&options, peers.as_ref())?;
         let store = opened.store;
         let machine = rebuild::machine(&store, &opened.restored, &options);
+        let auth = machine.auth().clone();
         let boot = boot_of(random()?);
         let replica = replica_options(&options, opened.identity.member_id, boot)?;
         let replica = Replica::new(replica, opened.start, machine).map_err(StartError::Recovery)?;
@@ -148,6 +150,7 @@ impl Member {
             log_writer: Mutex::new(LogWriter::new(opened.log)),
             published,
             view: RwLock::new(Arc::new(View::default())),
+            auth: PublishedAuth::new(auth),
             budget: Budget::new(replying, REPLY_FREE_BYTES, patience),
             receive_budget: Budget::new(receiving, RECEIVE_FREE_BYTES, patience),
             ports: RwLock::default(),

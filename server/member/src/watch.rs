@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use kvorum_core::Term;
+use kvorum_core::auth::Caller;
 use kvorum_core::backend::BackendError;
 use kvorum_core::watch::{EventBatch, Frame, Header, History, Hub, StreamId};
 use kvorum_proto::etcdserverpb as pb;
@@ -35,6 +36,8 @@ impl Streams {
 pub(crate) struct Watching {
     streams: Mutex<Streams>,
     closed: AtomicBool,
+    /// Number of the users and roles that the watchers were looked at by.
+    auth_number: AtomicU64,
 }
 
 impl Watching {
@@ -54,6 +57,7 @@ impl Watching {
         Self {
             streams,
             closed: AtomicBool::new(false),
+            auth_number: AtomicU64::new(shared.auth.number()),
         }
     }
 
@@ -78,6 +82,20 @@ impl Watching {
         }
         streams.wake();
         Ok(())
+    }
+
+    /// Ends the watchers that users and roles do not allow any more; how many are left, if anybody had to look. Called
+    /// before `publish`: what comes with a batch was written under rights as new as these, or older ones.
+    pub(crate) fn look_at_rights(&self, shared: &Shared) -> Option<usize> {
+        let number = shared.auth.number();
+        if self.auth_number.swap(number, Ordering::SeqCst) == number {
+            return None;
+        }
+        let current = shared.store.read().current();
+        let mut streams = self.streams.lock();
+        streams.hub.end_unauthorised(&shared.auth.tables(), current);
+        streams.wake();
+        Some(streams.hub.watchers())
     }
 
     /// One page for the watchers that are behind. True if there is more to do now.
@@ -125,8 +143,9 @@ impl WatchStream {
         Self { handle, id, wake }
     }
 
-    /// Takes one request of the client. Never blocks; the answer comes out of `next`.
-    pub fn request(&mut self, request: pb::WatchRequest) {
+    /// Takes one request of the client. Never blocks; the answer comes out of `next`, also where the caller may not
+    /// watch that. A watcher ends by itself when its caller may not any more.
+    pub fn request(&mut self, caller: &Caller, request: pb::WatchRequest) {
         let watching = &self.handle.watching;
         let mut streams = watching.streams.lock();
         // The core thread sends events to threads with watchers only. This one counts as such before the revision is
@@ -140,7 +159,11 @@ impl WatchStream {
             )
         };
         streams.hub.set_term(Term(term));
-        streams.hub.request(self.id, request, current);
+        // Read after the revision, so that no watcher begins with what was written under rights that are news here.
+        let auth = self.handle.shared.auth.tables();
+        streams
+            .hub
+            .request_of(caller, self.id, request, current, &auth);
         self.handle
             .port
             .watchers

@@ -130,6 +130,7 @@ fn an_entry_batch_survives_the_log() {
             term: 2,
         })),
         stamp: None,
+        caller: None,
     };
     let batch = kvorumpb::EntryBatch {
         commands: vec![command],

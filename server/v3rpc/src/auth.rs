@@ -1,7 +1,7 @@
 //! The Auth service as far as it goes without users: authentication is off, and nothing can switch it on.
 
 use bytes::Bytes;
-use kvorum_member::Handle;
+use kvorum_member::{Error, Handle};
 use kvorum_proto::etcdserverpb::{
     AuthDisableRequest, AuthDisableResponse, AuthEnableRequest, AuthStatusRequest,
     AuthStatusResponse, AuthenticateRequest,
@@ -18,13 +18,13 @@ const FIRST_REVISION: u64 = 1;
 /// There are no users yet, so nobody can have switched authentication on.
 pub(crate) fn authenticate(message: Bytes) -> Result<Bytes, Status> {
     let _: AuthenticateRequest = decode(message)?;
-    Err(Status::auth_not_enabled())
+    Err(Error::AuthNotEnabled.into())
 }
 
 /// Without users there is no root, who must exist first.
 pub(crate) fn enable(message: Bytes) -> Result<Bytes, Status> {
     let _: AuthEnableRequest = decode(message)?;
-    Err(Status::root_user_not_exist())
+    Err(Error::RootUserNotExist.into())
 }
 
 /// Nothing to switch off, which is a success.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use kvorum_core::MemberId;
-use kvorum_member::{Handle, Replacement};
+use kvorum_member::{Caller, Handle, Replacement};
 use kvorum_proto::etcdserverpb::{
     MemberAddRequest, MemberAddResponse, MemberListRequest, MemberListResponse,
     MemberPromoteRequest, MemberPromoteResponse, MemberRemoveRequest, MemberRemoveResponse,
@@ -29,7 +29,7 @@ pub(crate) async fn member_list(handle: &Handle, message: Bytes) -> Result<Bytes
 pub(crate) async fn member_add(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
     let request: MemberAddRequest = decode(message)?;
     let added = handle
-        .member_add(&request.peer_ur_ls, request.is_learner)
+        .member_add(&Caller::nobody(), &request.peer_ur_ls, request.is_learner)
         .await?;
     frame(&MemberAddResponse {
         header: header(handle),
@@ -40,7 +40,9 @@ pub(crate) async fn member_add(handle: &Handle, message: Bytes) -> Result<Bytes,
 
 pub(crate) async fn member_remove(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
     let request: MemberRemoveRequest = decode(message)?;
-    let members = handle.member_remove(MemberId(request.id)).await?;
+    let members = handle
+        .member_remove(&Caller::nobody(), MemberId(request.id))
+        .await?;
     frame(&MemberRemoveResponse {
         header: header(handle),
         members,
@@ -50,7 +52,7 @@ pub(crate) async fn member_remove(handle: &Handle, message: Bytes) -> Result<Byt
 pub(crate) async fn member_update(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
     let request: MemberUpdateRequest = decode(message)?;
     let members = handle
-        .member_update(MemberId(request.id), &request.peer_ur_ls)
+        .member_update(&Caller::nobody(), MemberId(request.id), &request.peer_ur_ls)
         .await?;
     frame(&MemberUpdateResponse {
         header: header(handle),
@@ -60,7 +62,9 @@ pub(crate) async fn member_update(handle: &Handle, message: Bytes) -> Result<Byt
 
 pub(crate) async fn member_promote(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
     let request: MemberPromoteRequest = decode(message)?;
-    let members = handle.member_promote(MemberId(request.id)).await?;
+    let members = handle
+        .member_promote(&Caller::nobody(), MemberId(request.id))
+        .await?;
     frame(&MemberPromoteResponse {
         header: header(handle),
         members,
@@ -75,7 +79,7 @@ pub(crate) async fn member_replace(handle: &Handle, message: Bytes) -> Result<By
         peer_urls: request.peer_urls,
         attempt: 0,
     };
-    let added = handle.member_replace(wish).await?;
+    let added = handle.member_replace(&Caller::nobody(), wish).await?;
     frame(&ReplaceMemberResponse {
         header: header(handle),
         member: Some(added.member),

@@ -3,6 +3,8 @@
 //! Clients look errors up by their text, so every text here is an interface. Two of etcd's errors carry no code of
 //! their own on the wire and arrive as `Unknown`; that is kept.
 
+mod users;
+
 use std::borrow::Cow;
 
 use kvorum_core::Error;
@@ -155,14 +157,6 @@ impl Status {
         )
     }
 
-    /// Authenticate while authentication is off.
-    pub(crate) const fn auth_not_enabled() -> Self {
-        Self::of(
-            Code::FailedPrecondition,
-            "etcdserver: authentication is not enabled",
-        )
-    }
-
     /// The member cannot prove that it may renew leases; clients move on to another one.
     pub(crate) const fn not_primary_lessor() -> Self {
         Self::of(Code::Unknown, "not a primary lessor")
@@ -222,14 +216,6 @@ impl Status {
         Self::of(
             Code::FailedPrecondition,
             "kvorum: there is no earlier version to downgrade to",
-        )
-    }
-
-    /// `AuthEnable` before there is a root user.
-    pub(crate) const fn root_user_not_exist() -> Self {
-        Self::of(
-            Code::FailedPrecondition,
-            "etcdserver: root user does not exist",
         )
     }
 
@@ -339,6 +325,24 @@ const fn wire(error: Error) -> (Code, &'static str) {
         | Error::NotForLearner
         | Error::BadLeaderTransferee
         | Error::TransferTimeout => wire_of_members(error),
+        Error::RootUserNotExist
+        | Error::RootRoleNotExist
+        | Error::UserExists
+        | Error::UserEmpty
+        | Error::UserNotFound
+        | Error::RoleExists
+        | Error::RoleNotFound
+        | Error::RoleEmpty
+        | Error::AuthFailed
+        | Error::NoPasswordUser
+        | Error::PermissionNotGiven
+        | Error::PermissionDenied
+        | Error::RoleNotGranted
+        | Error::PermissionNotGranted
+        | Error::AuthNotEnabled
+        | Error::InvalidAuthToken
+        | Error::InvalidAuthMgmt
+        | Error::AuthOldRevision => users::wire(error),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bytes::{Buf, Bytes};
 use kvorum_core::Error;
-use kvorum_member::{Handle, WatchStream};
+use kvorum_member::{Caller, Handle, WatchStream};
 use kvorum_proto::{
     etcdserverpb::{
         ResponseHeader, WatchCreateRequest, WatchRequest, WatchResponse,
@@ -35,9 +35,12 @@ impl Follow {
             start_revision,
             ..Default::default()
         };
-        stream.request(WatchRequest {
-            request_union: Some(RequestUnion::CreateRequest(create)),
-        });
+        stream.request(
+            &Caller::nobody(),
+            WatchRequest {
+                request_union: Some(RequestUnion::CreateRequest(create)),
+            },
+        );
         Self(stream)
     }
 

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kvorum_core::reply::RangeReply;
-use kvorum_member::Handle;
+use kvorum_member::{Caller, Handle};
 use kvorum_proto::etcdserverpb::ResponseHeader;
 use prost::{
     Message,
@@ -16,31 +16,33 @@ use crate::{
 };
 
 pub(crate) async fn range(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
-    let reply = handle.range(decode(message)?).await?;
+    let reply = handle.range(&Caller::nobody(), decode(message)?).await?;
     range_frame(&handle.header(reply.revision), &reply)
 }
 
 pub(crate) async fn put(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
-    let mut response = handle.put(decode(message)?).await?;
+    let mut response = handle.put(&Caller::nobody(), decode(message)?).await?;
     complete(handle, &mut response.header);
     frame(&response)
 }
 
 pub(crate) async fn delete_range(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
-    let mut response = handle.delete_range(decode(message)?).await?;
+    let mut response = handle
+        .delete_range(&Caller::nobody(), decode(message)?)
+        .await?;
     complete(handle, &mut response.header);
     frame(&response)
 }
 
 /// Headers inside the transaction's responses stay as the machine made them.
 pub(crate) async fn txn(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
-    let mut response = handle.txn(decode(message)?).await?;
+    let mut response = handle.txn(&Caller::nobody(), decode(message)?).await?;
     complete(handle, &mut response.header);
     frame(&response)
 }
 
 pub(crate) async fn compact(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
-    let mut response = handle.compact(decode(message)?).await?;
+    let mut response = handle.compact(&Caller::nobody(), decode(message)?).await?;
     complete(handle, &mut response.header);
     frame(&response)
 }

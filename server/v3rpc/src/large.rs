@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::{Reason, SendStream, server::SendResponse};
-use kvorum_member::{EncodedRange, Handle, Hold, REPLY_FREE_BYTES, RangeAnswer};
+use kvorum_member::{Caller, EncodedRange, Handle, Hold, REPLY_FREE_BYTES, RangeAnswer};
 use kvorum_proto::etcdserverpb::ResponseHeader;
 use prost::{
     Message,
@@ -71,7 +71,10 @@ pub(crate) async fn answer(cx: &IoContext, rpc: Unary, message: Bytes) -> Result
 }
 
 async fn range(handle: &Handle, message: Bytes) -> Result<Reply, Status> {
-    match handle.range_answer(decode(message)?).await? {
+    match handle
+        .range_answer(&Caller::nobody(), decode(message)?)
+        .await?
+    {
         RangeAnswer::Small(reply) => {
             range_frame(&handle.header(reply.revision), &reply).map(Reply::from)
         }
@@ -81,7 +84,9 @@ async fn range(handle: &Handle, message: Bytes) -> Result<Reply, Status> {
 
 /// With `prev_kv` its response is as large as all that was deleted.
 async fn delete_range(handle: &Handle, message: Bytes) -> Result<Reply, Status> {
-    let mut response = handle.delete_range(decode(message)?).await?;
+    let mut response = handle
+        .delete_range(&Caller::nobody(), decode(message)?)
+        .await?;
     complete(handle, &mut response.header);
     let hold = handle.hold_applied(response.encoded_len()).await;
     held(response, hold)
@@ -89,7 +94,9 @@ async fn delete_range(handle: &Handle, message: Bytes) -> Result<Reply, Status> 
 
 /// Headers inside the transaction's responses stay as the machine made them.
 async fn txn(handle: &Handle, message: Bytes) -> Result<Reply, Status> {
-    let (mut response, hold) = handle.txn_answer(decode(message)?).await?;
+    let (mut response, hold) = handle
+        .txn_answer(&Caller::nobody(), decode(message)?)
+        .await?;
     complete(handle, &mut response.header);
     held(response, hold)
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use kvorum_core::{Error, MemberId};
-use kvorum_member::Handle;
+use kvorum_member::{Caller, Handle};
 use kvorum_proto::etcdserverpb::{Member, MoveLeaderRequest, MoveLeaderResponse};
 
 use crate::{
@@ -22,7 +22,9 @@ pub(crate) async fn move_leader(handle: &Handle, message: Bytes) -> Result<Bytes
         return Err(Error::BadLeaderTransferee.into());
     }
     if request.target_id != own {
-        handle.move_leader(MemberId(request.target_id)).await?;
+        handle
+            .move_leader(&Caller::nobody(), MemberId(request.target_id))
+            .await?;
     }
     frame(&MoveLeaderResponse { header: None })
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use kvorum_core::Error;
-use kvorum_member::Handle;
+use kvorum_member::{Caller, Handle};
 use kvorum_proto::etcdserverpb::LeaseLeasesRequest;
 
 use crate::{
@@ -14,26 +14,32 @@ use crate::{
 };
 
 pub(crate) async fn grant(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
-    let mut response = handle.lease_grant(decode(message)?).await?;
+    let mut response = handle
+        .lease_grant(&Caller::nobody(), decode(message)?)
+        .await?;
     complete(handle, &mut response.header);
     frame(&response)
 }
 
 pub(crate) async fn revoke(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
-    let mut response = handle.lease_revoke(decode(message)?).await?;
+    let mut response = handle
+        .lease_revoke(&Caller::nobody(), decode(message)?)
+        .await?;
     complete(handle, &mut response.header);
     frame(&response)
 }
 
 pub(crate) async fn time_to_live(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
-    let mut response = handle.lease_time_to_live(decode(message)?).await?;
+    let mut response = handle
+        .lease_time_to_live(&Caller::nobody(), decode(message)?)
+        .await?;
     complete(handle, &mut response.header);
     frame(&response)
 }
 
 pub(crate) async fn leases(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
     let _: LeaseLeasesRequest = decode(message)?;
-    let mut response = handle.lease_leases().await?;
+    let mut response = handle.lease_leases(&Caller::nobody()).await?;
     complete(handle, &mut response.header);
     frame(&response)
 }
@@ -48,7 +54,7 @@ pub(crate) async fn keep_alive(
         out.count_received(message.len());
         let request = decode_streamed(message)?;
         let mut response = handle
-            .lease_keep_alive(request)
+            .lease_keep_alive(&Caller::nobody(), request)
             .await
             .map_err(keep_alive_error)?;
         complete(handle, &mut response.header);

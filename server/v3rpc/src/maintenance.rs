@@ -1,7 +1,7 @@
 //! The Maintenance service: status, alarms, hashes.
 
 use bytes::Bytes;
-use kvorum_member::{self as member, Handle};
+use kvorum_member::{self as member, Caller, Handle};
 use kvorum_proto::etcdserverpb::{
     AlarmMember, AlarmType, DefragmentRequest, DefragmentResponse, DowngradeInfo, HashKvRequest,
     HashKvResponse, HashRequest, HashResponse, StatusRequest, StatusResponse,
@@ -35,7 +35,7 @@ pub(crate) fn status(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
 }
 
 pub(crate) async fn alarm(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
-    let mut response = handle.alarm(decode(message)?).await?;
+    let mut response = handle.alarm(&Caller::nobody(), decode(message)?).await?;
     complete(handle, &mut response.header);
     frame(&response)
 }
@@ -43,13 +43,13 @@ pub(crate) async fn alarm(handle: &Handle, message: Bytes) -> Result<Bytes, Stat
 /// The response has no header; the gateway's clients expect exactly `{}`.
 pub(crate) async fn defragment(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
     let _: DefragmentRequest = decode(message)?;
-    handle.defragment().await?;
+    handle.defragment(&Caller::nobody()).await?;
     frame(&DefragmentResponse { header: None })
 }
 
 pub(crate) async fn hash(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
     let _: HashRequest = decode(message)?;
-    let hash = handle.hash().await?;
+    let hash = handle.hash(&Caller::nobody()).await?;
     frame(&HashResponse {
         header: Some(handle.header(0)),
         hash,
@@ -58,7 +58,7 @@ pub(crate) async fn hash(handle: &Handle, message: Bytes) -> Result<Bytes, Statu
 
 pub(crate) async fn hash_kv(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
     let request: HashKvRequest = decode(message)?;
-    let hashed = handle.hash_kv(request.revision).await?;
+    let hashed = handle.hash_kv(&Caller::nobody(), request.revision).await?;
     frame(&HashKvResponse {
         header: Some(handle.header(hashed.revision)),
         hash: hashed.hash,

@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 use kvorum_core::Error;
-use kvorum_member::Handle;
+use kvorum_member::{Caller, Handle};
 use kvorum_proto::{
     etcdserverpb::{
         Compare, DeleteRangeRequest, PutRequest, RangeRequest, RangeResponse, RequestOp,
@@ -90,7 +90,7 @@ impl Queue {
             success: ops([request_op::Request::RequestPut(put), head.clone()]),
             failure: ops([request_op::Request::RequestRange(own), head]),
         };
-        let response = handle.txn(request).await?;
+        let response = handle.txn(&Caller::nobody(), request).await?;
         let revision = response.header.map_or(0, |header| header.revision);
         let mut answers = response.responses.into_iter().map(pairs);
         let before = answers.next().flatten();
@@ -115,7 +115,7 @@ impl Queue {
                 sort_order: SortOrder::Descend.into(),
                 ..self.first()
             };
-            let reply = handle.range(request).await?;
+            let reply = handle.range(&Caller::nobody(), request).await?;
             let Some(pair) = reply.kvs.first() else {
                 return Ok(());
             };
@@ -135,7 +135,7 @@ impl Queue {
 
     /// The oldest place, and the revision that was read.
     pub(crate) async fn head(&self, handle: &Handle) -> Result<(i64, Option<KeyValue>), Error> {
-        let reply = handle.range(self.first()).await?;
+        let reply = handle.range(&Caller::nobody(), self.first()).await?;
         let pair = reply.kvs.first().map(decode).transpose()?;
         Ok((reply.revision, pair))
     }
@@ -164,7 +164,7 @@ pub(crate) async fn leave(handle: &Handle, key: Bytes) -> Result<i64, Error> {
         key,
         ..Default::default()
     };
-    let response = handle.delete_range(request).await?;
+    let response = handle.delete_range(&Caller::nobody(), request).await?;
     Ok(response.header.map_or(0, |header| header.revision))
 }
 
@@ -174,7 +174,7 @@ pub(crate) async fn get(handle: &Handle, key: Bytes) -> Result<(i64, Option<KeyV
         key,
         ..Default::default()
     };
-    let reply = handle.range(request).await?;
+    let reply = handle.range(&Caller::nobody(), request).await?;
     let pair = reply.kvs.first().map(decode).transpose()?;
     Ok((reply.revision, pair))
 }
@@ -191,7 +191,7 @@ pub(crate) async fn if_created_at(
         success: ops([op]),
         failure: Vec::new(),
     };
-    let response = handle.txn(request).await?;
+    let response = handle.txn(&Caller::nobody(), request).await?;
     let revision = response.header.map_or(0, |header| header.revision);
     Ok((response.succeeded, revision))
 }

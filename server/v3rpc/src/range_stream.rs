@@ -9,7 +9,7 @@ use crate::{
     stream::{Ending, Outgoing},
 };
 use bytes::Bytes;
-use kvorum_member::RangePiece;
+use kvorum_member::{Caller, RangePiece};
 use kvorum_proto::etcdserverpb::{
     RangeRequest, ResponseHeader,
     range_request::{SortOrder, SortTarget},
@@ -29,7 +29,7 @@ pub(crate) async fn range_stream(
     let piece_bytes = cx.options.max_request_bytes;
     let mut pieces = cx
         .handle
-        .range_pieces(request, piece_bytes)
+        .range_pieces(&Caller::nobody(), request, piece_bytes)
         .await
         .map_err(Status::from)?;
     loop {

@@ -3,7 +3,7 @@
 use std::{convert::Infallible, future::pending, time::Duration};
 
 use kvorum_core::Error;
-use kvorum_member::Handle;
+use kvorum_member::{Caller, Handle};
 use kvorum_proto::etcdserverpb::{LeaseGrantRequest, LeaseKeepAliveRequest};
 
 /// A caller without a lease gets one of so many seconds.
@@ -28,7 +28,7 @@ impl Session {
             });
         }
         let request = LeaseGrantRequest { ttl: TTL_S, id: 0 };
-        let granted = handle.lease_grant(request).await?;
+        let granted = handle.lease_grant(&Caller::nobody(), request).await?;
         Ok(Self {
             lease: granted.id,
             granted_here: true,
@@ -47,7 +47,7 @@ impl Session {
         loop {
             tokio::time::sleep(RENEW_INTERVAL).await;
             let request = LeaseKeepAliveRequest { id: self.lease };
-            if let Err(error) = handle.lease_keep_alive(request).await {
+            if let Err(error) = handle.lease_keep_alive(&Caller::nobody(), request).await {
                 // The place in the queue goes with the lease, and its owner finds out when its turn comes.
                 tracing::debug!(%error, "a waiting caller's lease was not renewed");
             }

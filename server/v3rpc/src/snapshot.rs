@@ -1,7 +1,7 @@
 //! Maintenance.Snapshot: the file in pieces, then its digest. Responses have no header, as etcd's have none.
 
 use bytes::Bytes;
-use kvorum_member::{Handle, SnapshotChunk};
+use kvorum_member::{Caller, Handle, SnapshotChunk};
 use kvorum_proto::etcdserverpb::{SnapshotRequest, SnapshotResponse};
 
 use crate::{
@@ -21,7 +21,10 @@ pub(crate) async fn snapshot(
     let message = messages.only().await?;
     out.count_received(message.len());
     let _: SnapshotRequest = decode_streamed(message)?;
-    let mut stream = handle.snapshot().await.map_err(Status::from)?;
+    let mut stream = handle
+        .snapshot(&Caller::nobody())
+        .await
+        .map_err(Status::from)?;
     loop {
         let chunk = tokio::select! {
             chunk = stream.next() => chunk.map_err(Status::from)?,

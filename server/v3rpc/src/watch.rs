@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use kvorum_member::{WatchFrame, WatchStream};
+use kvorum_member::{Caller, WatchFrame, WatchStream};
 
 use crate::{
     context::IoContext,
@@ -47,7 +47,7 @@ pub(crate) async fn watch(
         match next_event(&mut stream, messages, half_closed, out).await {
             Event::Request(message) => {
                 out.count_received(message.len());
-                stream.request(decode_streamed(message)?);
+                stream.request(&Caller::nobody(), decode_streamed(message)?);
             }
             Event::HalfClosed => half_closed = true,
             Event::Response(first) => respond(&mut stream, first, out).await?,

@@ -64,6 +64,7 @@ fn append(data: &Path, last: u64, commit: u64) {
         let command = Command {
             request_id: 1 << 44 | index,
             stamp: None,
+            caller: None,
             op: Some(Op::Put(put(&format!("tail/{index}"), "v"))),
         };
         let batch = EntryBatch {

@@ -127,6 +127,7 @@ impl World {
         let change = MemberChange {
             request_id: 0,
             ops: what,
+            caller: None,
         };
         self.operate(What::Change(change), contact);
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use kvorum_core::auth::Caller;
 use kvorum_core::mvcc::ReadError;
 use kvorum_core::mvcc::range::{read_now, to_message};
 use kvorum_core::mvcc::{Reading, Store, txn};
@@ -520,8 +521,8 @@ fn ask(id: RequestId, what: &What) -> Ask {
             revision: *revision,
             physical: false,
         }),
-        What::KeepAlive(lease) => return Ask::KeepAlive(id, LeaseId(*lease)),
-        What::TimeLeft(lease) => return Ask::TimeLeft(id, LeaseId(*lease), true),
+        What::KeepAlive(lease) => return Ask::KeepAlive(id, LeaseId(*lease), Caller::own()),
+        What::TimeLeft(lease) => return Ask::TimeLeft(id, LeaseId(*lease), true, Caller::own()),
         What::Change(change) => {
             return Ask::Change(MemberChange {
                 request_id: id.0,
@@ -534,6 +535,7 @@ fn ask(id: RequestId, what: &What) -> Ask {
         request_id: id.0,
         op: Some(op),
         stamp: None,
+        caller: None,
     })
 }
 

@@ -113,6 +113,17 @@ impl Lessor {
         self.leases.contains_key(&id)
     }
 
+    /// The keys that are tied to a lease.
+    pub fn keys(&self, id: LeaseId) -> impl Iterator<Item = &[u8]> {
+        let keys = self.leases.get(&id).into_iter().flat_map(|l| &l.keys);
+        keys.map(|key| &**key)
+    }
+
+    /// The keys that are tied to any lease.
+    pub fn all_keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.leases.values().flat_map(|l| &l.keys).map(|key| &**key)
+    }
+
     /// Adds a lease and tells its effective TTL.
     ///
     /// # Errors

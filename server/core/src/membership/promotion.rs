@@ -23,6 +23,7 @@ pub fn due(members: &Members, known: &Reconfiguration, committed: Index) -> Opti
         ops: vec![MemberOp {
             op: Some(Op::Promote(id.0)),
         }],
+        caller: None,
     };
     let mut promotions = members.to_promote().filter(fit).map(promotion);
     promotions.find(|change| check(members, change, known).is_ok())

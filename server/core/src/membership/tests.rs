@@ -39,6 +39,7 @@ fn change(ops: impl IntoIterator<Item = Op>) -> MemberChange {
     MemberChange {
         request_id: 7,
         ops: ops.collect(),
+        caller: None,
     }
 }
 
@@ -206,6 +207,7 @@ fn what_every_member_checks_gives_etcds_refusals() {
     let unknown_kind = MemberChange {
         request_id: 1,
         ops: vec![MemberOp { op: None }],
+        caller: None,
     };
     assert!(members.change(&unknown_kind, &mut Vec::new()).is_err());
 }

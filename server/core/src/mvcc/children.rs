@@ -304,7 +304,8 @@ fn folder_end(key: &[u8], prefix_len: usize, delimiter: &[u8]) -> Option<usize> 
 }
 
 /// The first key after all that begin with `prefix`; `None` if there is no such key.
-fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+#[must_use]
+pub fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
     let last = prefix.iter().rposition(|byte| *byte < 0xff)?;
     let mut end = prefix.get(..=last)?.to_vec();
     *end.last_mut()? += 1;

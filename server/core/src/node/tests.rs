@@ -51,6 +51,7 @@ fn command(request_id: u64) -> Command {
         request_id,
         op: None,
         stamp: None,
+        caller: None,
     }
 }
 
@@ -106,6 +107,7 @@ fn commands_share_an_entry_up_to_its_size() {
             request_id: id,
             op: Some(Op::Put(put)),
             stamp: None,
+            caller: None,
         }
     };
     node.propose((1..=5).map(put).collect()).expect("it leads");

@@ -97,6 +97,12 @@ impl Replica {
                 .apply(store, context, command)
                 .map_err(|e| e.to_string())?;
             observer.applied(command, &applied);
+            if applied.auth.tables {
+                observer.auth_changed(self.machine.auth());
+            }
+            if let Some(event) = &applied.auth.event {
+                observer.auth_event(event);
+            }
             self.leases.applied(command, &applied);
             collect(&mut applied, before, context.term, out);
             out.compacted = applied.compacted.or(out.compacted);

@@ -2,6 +2,7 @@
 
 use kvorum_proto::kvorumpb::{Command, MemberChange};
 
+use crate::auth::Caller;
 use crate::error::Error;
 use crate::lease::TimeLeft;
 use crate::reply::Reply;
@@ -13,11 +14,11 @@ pub enum Ask {
     /// To be applied by all; its `request_id` names who waits.
     Propose(Command),
     /// To renew a lease.
-    KeepAlive(RequestId, LeaseId),
+    KeepAlive(RequestId, LeaseId, Caller),
     /// What is left of a lease; true with its keys.
-    TimeLeft(RequestId, LeaseId, bool),
+    TimeLeft(RequestId, LeaseId, bool, Caller),
     /// All leases, as this member knows them.
-    Leases(RequestId),
+    Leases(RequestId, Caller),
     /// When everything acknowledged before is visible here.
     ReadIndex(RequestId),
     /// A change of the members; its `request_id` names who waits.

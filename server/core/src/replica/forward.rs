@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use kvorum_proto::kvorumpb::{Command, Forward, ForwardedAsk, Stamp, TimeLeftAsk, forwarded_ask};
 use prost::Message as _;
 
+use crate::auth::Caller;
 use crate::types::{LeaseId, RequestId};
 
 /// A message of forwarded requests is closed at this size, bytes.
@@ -17,8 +18,8 @@ const MESSAGE_BYTES: usize = 512 << 10;
 #[derive(Clone, Debug)]
 pub(super) enum Pending {
     Command(Command),
-    KeepAlive(RequestId, LeaseId),
-    TimeLeft(RequestId, LeaseId, bool),
+    KeepAlive(RequestId, LeaseId, Caller),
+    TimeLeft(RequestId, LeaseId, bool, Caller),
     Change(kvorum_proto::kvorumpb::MemberChange),
 }
 
@@ -26,7 +27,7 @@ impl Pending {
     pub(super) fn id(&self) -> RequestId {
         match self {
             Self::Command(c) => RequestId(c.request_id),
-            Self::KeepAlive(id, _) | Self::TimeLeft(id, ..) => *id,
+            Self::KeepAlive(id, ..) | Self::TimeLeft(id, ..) => *id,
             Self::Change(c) => RequestId(c.request_id),
         }
     }
@@ -142,13 +143,17 @@ impl Outbox {
 
     fn travelling(&self, sequence: u64, pending: Pending) -> ForwardedAsk {
         use forwarded_ask::Ask;
+        let caller = match &pending {
+            Pending::KeepAlive(.., caller) | Pending::TimeLeft(.., caller) => caller.to_wire(),
+            Pending::Command(_) | Pending::Change(_) => None,
+        };
         let ask = match pending {
             Pending::Command(mut command) => {
                 command.stamp = Some(self.stamp(sequence));
                 Ask::Propose(command)
             }
-            Pending::KeepAlive(_, lease) => Ask::KeepAlive(lease.0),
-            Pending::TimeLeft(_, lease, keys) => Ask::TimeLeft(TimeLeftAsk {
+            Pending::KeepAlive(_, lease, _) => Ask::KeepAlive(lease.0),
+            Pending::TimeLeft(_, lease, keys, _) => Ask::TimeLeft(TimeLeftAsk {
                 lease: lease.0,
                 keys,
             }),
@@ -157,6 +162,7 @@ impl Outbox {
         ForwardedAsk {
             sequence,
             ask: Some(ask),
+            caller,
         }
     }
 

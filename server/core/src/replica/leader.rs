@@ -14,7 +14,7 @@ pub(super) fn internal(op: Op) -> Command {
     Command {
         request_id: 0,
         op: Some(op),
-        stamp: None,
+        ..Command::default()
     }
 }
 

@@ -6,6 +6,7 @@ use kvorum_proto::etcdserverpb::{LeaseCheckpoint, LeaseCheckpointRequest};
 use kvorum_proto::kvorumpb::{Command, LeaseExpire, command::Op};
 
 use super::ask::Answer;
+use super::leader::internal;
 use crate::error::Error;
 use crate::lease::{Lessor, Renewal};
 use crate::machine::Applied;
@@ -57,7 +58,7 @@ impl LeaseCalls {
                 Some(Err(Command {
                     request_id: request.0,
                     op: Some(op),
-                    stamp: None,
+                    ..Command::default()
                 }))
             }
             Renewal::Unknown => Some(Ok(Answer::Renewed(0))),
@@ -79,11 +80,7 @@ impl LeaseCalls {
                     id: id.0,
                     term: term.0,
                 });
-                commands.push(Command {
-                    request_id: 0,
-                    op: Some(op),
-                    stamp: None,
-                });
+                commands.push(internal(op));
             }
         }
         if now_ms >= self.checkpoint_at_ms {
@@ -97,11 +94,7 @@ impl LeaseCalls {
                 };
                 let checkpoints = due.into_iter().map(checkpoint).collect();
                 let op = Op::LeaseCheckpoint(LeaseCheckpointRequest { checkpoints });
-                commands.push(Command {
-                    request_id: 0,
-                    op: Some(op),
-                    stamp: None,
-                });
+                commands.push(internal(op));
             }
         }
         commands

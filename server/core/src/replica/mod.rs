@@ -223,16 +223,18 @@ impl Replica {
     pub fn ask(&mut self, ask: Ask, now_ms: u64, out: &mut Output) {
         match ask {
             Ask::Propose(command) => self.ask_command(command, now_ms, out),
-            Ask::KeepAlive(id, lease) if self.may_not_know(lease) => {
-                self.outbox.add(Pending::KeepAlive(id, lease), now_ms);
+            Ask::KeepAlive(id, lease, caller) if self.may_not_know(lease) => {
+                self.outbox
+                    .add(Pending::KeepAlive(id, lease, caller), now_ms);
             }
-            Ask::TimeLeft(id, lease, keys) if self.may_not_know(lease) => {
-                self.outbox.add(Pending::TimeLeft(id, lease, keys), now_ms);
+            Ask::TimeLeft(id, lease, keys, caller) if self.may_not_know(lease) => {
+                self.outbox
+                    .add(Pending::TimeLeft(id, lease, keys, caller), now_ms);
             }
             Ask::KeepAlive(..) | Ask::TimeLeft(..) => self.answer_as_leader(ask, now_ms, out),
-            Ask::Leases(id) => {
-                let leases = self.machine.lessor().ids();
-                self.answer(id, Answer::Leases(leases), now_ms, out);
+            Ask::Leases(id, caller) => {
+                let answer = self.leases(&caller);
+                self.answer(id, answer, now_ms, out);
             }
             Ask::ReadIndex(id) => self.reads.add(id, now_ms),
             Ask::Change(change) => self.ask_own_change(change, now_ms, out),

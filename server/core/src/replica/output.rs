@@ -1,8 +1,11 @@
 //! What a turn of the replica asks of the shell.
 
+use std::sync::Arc;
+
 use kvorum_proto::kvorumpb::{Command, PeerMessage, RaftMessage};
 
 use super::ask::Answer;
+use crate::auth::{AuthEvent, AuthStore};
 use crate::log::Append;
 use crate::machine::Applied;
 use crate::mvcc::Store;
@@ -94,6 +97,10 @@ pub trait Observer {
     fn begin(&mut self) {}
     /// A command was applied. The store is held: keep it short.
     fn applied(&mut self, _command: &Command, _applied: &Applied) {}
+    /// Users or roles have changed. The store is held: nobody reads it by the rights of before.
+    fn auth_changed(&mut self, _auth: &Arc<AuthStore>) {}
+    /// Tokens were issued or count no more.
+    fn auth_event(&mut self, _event: &AuthEvent) {}
 }
 
 /// Nobody looks on.

@@ -12,6 +12,7 @@ use super::forward::Pending;
 use super::membership::Asker;
 use super::output::{Divergence, Lane, Output, Send, SnapshotWanted};
 use super::{Remote, Replica};
+use crate::auth::{Caller, Need};
 use crate::error::Error;
 use crate::lease::TimeLeft;
 use crate::node::Refused;
@@ -129,17 +130,23 @@ impl Replica {
             return;
         }
         let session = forward.session;
-        for ForwardedAsk { sequence, ask } in forward.asks {
+        for forwarded in forward.asks {
+            let ForwardedAsk {
+                sequence,
+                ask,
+                caller,
+            } = forwarded;
+            let caller = Caller::from_wire(caller.as_ref());
             match ask {
                 Some(forwarded_ask::Ask::Propose(command)) => self.commands.push(command),
                 Some(forwarded_ask::Ask::KeepAlive(lease)) => {
-                    let ask = |id| Ask::KeepAlive(id, LeaseId(lease));
+                    let ask = |id| Ask::KeepAlive(id, LeaseId(lease), caller);
                     if !self.may_not_know(LeaseId(lease)) {
                         self.ask_remotely((from, session, sequence), ask, now_ms, out);
                     }
                 }
                 Some(forwarded_ask::Ask::TimeLeft(r)) => {
-                    let ask = |id| Ask::TimeLeft(id, LeaseId(r.lease), r.keys);
+                    let ask = |id| Ask::TimeLeft(id, LeaseId(r.lease), r.keys, caller);
                     if !self.may_not_know(LeaseId(r.lease)) {
                         self.ask_remotely((from, session, sequence), ask, now_ms, out);
                     }
@@ -184,8 +191,8 @@ impl Replica {
             // What stood in the way of a renewal is gone: once more.
             Answer::Applied(Ok(_)) => {
                 let (from, session, sequence) = (remote.from, remote.session, remote.sequence);
-                if let Ask::KeepAlive(_, lease) = remote.ask {
-                    let ask = |id| Ask::KeepAlive(id, lease);
+                if let Ask::KeepAlive(_, lease, caller) = remote.ask {
+                    let ask = |id| Ask::KeepAlive(id, lease, caller);
                     self.ask_remotely((from, session, sequence), ask, now_ms, out);
                 }
                 return;
@@ -250,8 +257,11 @@ impl Replica {
 
     /// This leader answers what needs no log.
     pub(super) fn answer_as_leader(&mut self, ask: Ask, now_ms: u64, out: &mut Output) {
+        if let Err((id, refused)) = self.may_have(&ask) {
+            return self.answer(id, Answer::Refused(refused), now_ms, out);
+        }
         match ask {
-            Ask::KeepAlive(id, lease) => {
+            Ask::KeepAlive(id, lease, _) => {
                 let lessor = self.machine.lessor_mut();
                 match self.leases.keep_alive(lessor, id, lease, now_ms) {
                     Some(Ok(answer)) => self.answer(id, answer, now_ms, out),
@@ -259,11 +269,32 @@ impl Replica {
                     None => {}
                 }
             }
-            Ask::TimeLeft(id, lease, keys) => {
+            Ask::TimeLeft(id, lease, keys, _) => {
                 let left = self.machine.lessor().time_left(lease, keys, now_ms);
                 self.answer(id, Answer::TimeLeft(left), now_ms, out);
             }
             _ => {}
+        }
+    }
+
+    /// Lease calls are no commands: whoever answers them looks at the caller's rights.
+    fn may_have(&self, ask: &Ask) -> Result<(), (RequestId, Error)> {
+        let (id, caller, needs) = match ask {
+            Ask::KeepAlive(id, lease, caller) => (id, caller, Need::LeaseWrite(*lease)),
+            // The keys of a lease tell more than its time.
+            Ask::TimeLeft(id, lease, true, caller) => (id, caller, Need::LeaseRead(*lease)),
+            Ask::TimeLeft(id, _, false, caller) => (id, caller, Need::Authenticated),
+            _ => return Ok(()),
+        };
+        let allowed = self.machine.authorise(caller, &[needs]);
+        allowed.map_err(|refused| (*id, refused))
+    }
+
+    /// All leases, for whoever may read their keys.
+    pub(super) fn leases(&self, caller: &Caller) -> Answer {
+        match self.machine.authorise(caller, &[Need::LeasesRead]) {
+            Ok(()) => Answer::Leases(self.machine.lessor().ids()),
+            Err(refused) => Answer::Refused(refused),
         }
     }
 
@@ -326,13 +357,14 @@ impl Replica {
                 }
                 Pending::Change(change) => self.ask_change(Asker::Own(sequence), change, now_ms),
                 // Asked before this member led.
-                Pending::KeepAlive(id, lease) if !self.may_not_know(lease) => {
+                Pending::KeepAlive(id, lease, caller) if !self.may_not_know(lease) => {
                     let _answered = self.outbox.answered(sequence);
-                    self.answer_as_leader(Ask::KeepAlive(id, lease), now_ms, out);
+                    self.answer_as_leader(Ask::KeepAlive(id, lease, caller), now_ms, out);
                 }
-                Pending::TimeLeft(id, lease, keys) if !self.may_not_know(lease) => {
+                Pending::TimeLeft(id, lease, keys, caller) if !self.may_not_know(lease) => {
                     let _answered = self.outbox.answered(sequence);
-                    self.answer_as_leader(Ask::TimeLeft(id, lease, keys), now_ms, out);
+                    let ask = Ask::TimeLeft(id, lease, keys, caller);
+                    self.answer_as_leader(ask, now_ms, out);
                 }
                 Pending::KeepAlive(..) | Pending::TimeLeft(..) => self.outbox.later(sequence),
             }

@@ -1,6 +1,7 @@
 //! Scripted clusters of replicas: disks that are always in time, unless a test says otherwise, and a network that
 //! delivers at once.
 
+mod auth;
 mod cluster;
 
 use kvorum_proto::kvorumpb::{MemberChange, MemberOp, NewMember, member_op};
@@ -190,6 +191,7 @@ fn a_member_is_replaced_in_one_change() {
                 op: Some(member_op::Op::AddLearner(learner)),
             },
         ],
+        caller: None,
     };
     let id = cluster.change(leader, change);
     cluster.ticks(5);

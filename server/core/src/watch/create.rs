@@ -7,7 +7,10 @@ use pb::watch_request::RequestUnion;
 
 use super::group::Wanted;
 use super::hub::{Hub, Told, Watcher};
+use super::rights;
 use super::stream::StreamId;
+use crate::auth::{AuthStore, Caller, needs};
+use crate::error::Error;
 use crate::mutants::{self, Mutant};
 use crate::types::WatchId;
 
@@ -19,10 +22,27 @@ const EMPTY_RANGE: &str = "mvcc: watcher range is empty";
 const COMPACTED: &str = "etcdserver: mvcc: required revision has been compacted";
 
 impl Hub {
-    /// Takes one request of a stream's client. `current` is the store's revision, read after the request arrived.
+    /// Takes a request of a stream that the member keeps for itself.
     pub fn request(&mut self, stream: StreamId, request: pb::WatchRequest, current: i64) {
+        let auth = AuthStore::default();
+        self.request_of(&Caller::own(), stream, request, current, &auth);
+    }
+
+    /// Takes one request of a stream's client. `current` is the store's revision, read after the request arrived; `auth`
+    /// is as new as that at least.
+    pub fn request_of(
+        &mut self,
+        caller: &Caller,
+        stream: StreamId,
+        request: pb::WatchRequest,
+        current: i64,
+        auth: &AuthStore,
+    ) {
         match request.request_union {
-            Some(RequestUnion::CreateRequest(r)) => self.create(stream, r, current),
+            Some(RequestUnion::CreateRequest(r)) => {
+                let allowed = auth.authorise(caller, &needs::watch(&r));
+                self.create(stream, r, current, allowed.map(|()| caller.clone()));
+            }
             Some(RequestUnion::CancelRequest(r)) => {
                 self.cancel(stream, WatchId(r.watch_id), current);
             }
@@ -31,7 +51,13 @@ impl Hub {
         }
     }
 
-    fn create(&mut self, stream: StreamId, r: pb::WatchCreateRequest, current: i64) {
+    fn create(
+        &mut self,
+        stream: StreamId,
+        r: pb::WatchCreateRequest,
+        current: i64,
+        owner: Result<Caller, Error>,
+    ) {
         let told = |id, refused: Option<&str>| Told {
             revision: current,
             id,
@@ -43,6 +69,13 @@ impl Hub {
         if r.start_revision < 0 {
             return self.tell(stream, &told(NO_WATCHER, Some(COMPACTED)));
         }
+        let owner = match owner {
+            Ok(owner) => owner,
+            Err(refused) => {
+                let reason = rights::reason(refused);
+                return self.tell(stream, &told(NO_WATCHER, Some(reason)));
+            }
+        };
         let wanted = wanted(&r);
         if wanted.range_end.as_ref() > [0].as_slice() && wanted.key >= wanted.range_end {
             return self.tell(stream, &told(NO_WATCHER, Some(EMPTY_RANGE)));
@@ -60,6 +93,7 @@ impl Hub {
             Watcher {
                 stream,
                 id,
+                owner,
                 wanted,
                 next,
                 first: r.start_revision,

@@ -11,6 +11,7 @@ use super::group::{Groups, Wanted};
 use super::history::History;
 use super::parked::Parked;
 use super::stream::{Frame, Pressure, Stream, StreamId};
+use crate::auth::Caller;
 use crate::backend::{BackendError, Record};
 use crate::mutants::{self, Mutant};
 use crate::mvcc::Event;
@@ -49,6 +50,8 @@ pub(super) struct WatcherKey(u64);
 pub(super) struct Watcher {
     pub(super) stream: StreamId,
     pub(super) id: WatchId,
+    /// Who asked for it.
+    pub(super) owner: Caller,
     pub(super) wanted: Wanted,
     /// It has everything before this main revision.
     pub(super) next: i64,
@@ -207,6 +210,10 @@ impl Hub {
             self.pressure.waits(&frame);
             s.push(frame);
         }
+    }
+
+    pub(super) fn watchers_mut(&mut self) -> &mut BTreeMap<WatcherKey, Watcher> {
+        &mut self.watchers
     }
 
     pub(super) fn stream_mut(&mut self, stream: StreamId) -> Option<&mut Stream> {

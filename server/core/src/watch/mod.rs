@@ -12,6 +12,7 @@ mod group;
 mod history;
 mod hub;
 mod parked;
+mod rights;
 mod stream;
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ enum Raised {
     By(Error),
     /// The edge.
     Here(fn() -> Status),
-    /// Nothing yet: users, more members, and timeouts that only they know.
+    /// Nothing yet: more members, and timeouts that only they know.
     NotYet,
 }
 
@@ -151,87 +151,87 @@ const TABLE: &[(&str, Code, Raised)] = &[
     (
         "etcdserver: root user does not exist",
         Code::FailedPrecondition,
-        Here(Status::root_user_not_exist),
+        By(Error::RootUserNotExist),
     ),
     (
         "etcdserver: root user does not have root role",
         Code::FailedPrecondition,
-        NotYet,
+        By(Error::RootRoleNotExist),
     ),
     (
         "etcdserver: user name already exists",
         Code::FailedPrecondition,
-        NotYet,
+        By(Error::UserExists),
     ),
     (
         "etcdserver: user name is empty",
         Code::InvalidArgument,
-        NotYet,
+        By(Error::UserEmpty),
     ),
     (
         "etcdserver: user name not found",
         Code::FailedPrecondition,
-        NotYet,
+        By(Error::UserNotFound),
     ),
     (
         "etcdserver: role name already exists",
         Code::FailedPrecondition,
-        NotYet,
+        By(Error::RoleExists),
     ),
     (
         "etcdserver: role name not found",
         Code::FailedPrecondition,
-        NotYet,
+        By(Error::RoleNotFound),
     ),
     (
         "etcdserver: role name is empty",
         Code::InvalidArgument,
-        NotYet,
+        By(Error::RoleEmpty),
     ),
     (
         "etcdserver: authentication failed, invalid user ID or password",
         Code::InvalidArgument,
-        NotYet,
+        By(Error::AuthFailed),
     ),
     (
         "etcdserver: permission not given",
         Code::InvalidArgument,
-        NotYet,
+        By(Error::PermissionNotGiven),
     ),
     (
         "etcdserver: permission denied",
         Code::PermissionDenied,
-        NotYet,
+        By(Error::PermissionDenied),
     ),
     (
         "etcdserver: role is not granted to the user",
         Code::FailedPrecondition,
-        NotYet,
+        By(Error::RoleNotGranted),
     ),
     (
         "etcdserver: permission is not granted to the role",
         Code::FailedPrecondition,
-        NotYet,
+        By(Error::PermissionNotGranted),
     ),
     (
         "etcdserver: authentication is not enabled",
         Code::FailedPrecondition,
-        Here(Status::auth_not_enabled),
+        By(Error::AuthNotEnabled),
     ),
     (
         "etcdserver: invalid auth token",
         Code::Unauthenticated,
-        NotYet,
+        By(Error::InvalidAuthToken),
     ),
     (
         "etcdserver: invalid auth management",
         Code::InvalidArgument,
-        NotYet,
+        By(Error::InvalidAuthMgmt),
     ),
     (
         "etcdserver: revision of auth store is old",
         Code::InvalidArgument,
-        NotYet,
+        By(Error::AuthOldRevision),
     ),
     (
         "etcdserver: no leader",
@@ -356,8 +356,11 @@ fn what_the_machine_refuses_is_in_the_dictionary() {
             raised(*error)
                 || matches!(
                     error,
-                    // etcd has the last one and sends it as it is.
-                    Error::UnknownAlarm | Error::NoMemory | Error::TransferTimeout
+                    // etcd has the last two and sends them as they are.
+                    Error::UnknownAlarm
+                        | Error::NoMemory
+                        | Error::TransferTimeout
+                        | Error::NoPasswordUser
                 ),
             "{error:?}"
         );
@@ -402,4 +405,22 @@ const ALL: &[Error] = &[
     Error::MemberNotLearner,
     Error::LearnerNotReady,
     Error::NotForLearner,
+    Error::RootUserNotExist,
+    Error::RootRoleNotExist,
+    Error::UserExists,
+    Error::UserEmpty,
+    Error::UserNotFound,
+    Error::RoleExists,
+    Error::RoleNotFound,
+    Error::RoleEmpty,
+    Error::AuthFailed,
+    Error::NoPasswordUser,
+    Error::PermissionNotGiven,
+    Error::PermissionDenied,
+    Error::RoleNotGranted,
+    Error::PermissionNotGranted,
+    Error::AuthNotEnabled,
+    Error::InvalidAuthToken,
+    Error::InvalidAuthMgmt,
+    Error::AuthOldRevision,
 ];

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
+use kvorum_member::Caller;
 use kvorum_proto::etcdserverpb::{AlarmMember, AlarmType, RangeRequest};
 
 use super::{HttpEndpoints, NO_SNIFF, PLAIN_TEXT, go_error, params, text, vars::quoted};
@@ -128,7 +129,7 @@ impl HttpEndpoints {
             serializable,
             ..Default::default()
         };
-        match self.handle.range(request).await {
+        match self.handle.range(&Caller::own(), request).await {
             Ok(_) => Ok(()),
             Err(error) => Err(Status::from(error).message.into_owned()),
         }

@@ -44,6 +44,7 @@ pub(crate) fn command(request_id: u64, op: Op) -> Command {
         request_id,
         op: Some(op),
         stamp: None,
+        caller: None,
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use kvorum_proto::etcdserverpb as pb;
 use kvorum_proto::kvorumpb::{Command, MemberChange, command::Op, peer_message::Body};
 
+use crate::auth::Caller;
 use crate::backend::{BackendError, Record, Records, Restored, SideChange};
 use crate::machine::{Machine, MachineOptions};
 use crate::membership::Members;
@@ -205,7 +206,7 @@ impl Cluster {
         }
     }
 
-    fn ask(&mut self, member: u64, ask: impl FnOnce(RequestId) -> Ask) -> RequestId {
+    pub(super) fn ask(&mut self, member: u64, ask: impl FnOnce(RequestId) -> Ask) -> RequestId {
         self.next_id += 1;
         let id = RequestId(self.next_id);
         let m = self.members.get_mut(&member).expect("it is a member");
@@ -215,11 +216,16 @@ impl Cluster {
     }
 
     fn propose(&mut self, member: u64, op: Op) -> RequestId {
+        self.propose_of(&Caller::own(), member, op)
+    }
+
+    pub(super) fn propose_of(&mut self, caller: &Caller, member: u64, op: Op) -> RequestId {
         self.ask(member, |id| {
             Ask::Propose(Command {
                 request_id: id.0,
                 op: Some(op),
                 stamp: None,
+                caller: caller.to_wire(),
             })
         })
     }
@@ -238,7 +244,7 @@ impl Cluster {
     }
 
     pub(super) fn keep_alive(&mut self, member: u64, lease: LeaseId) -> RequestId {
-        self.ask(member, |id| Ask::KeepAlive(id, lease))
+        self.ask(member, |id| Ask::KeepAlive(id, lease, Caller::own()))
     }
 
     pub(super) fn read(&mut self, member: u64) -> RequestId {
@@ -284,6 +290,10 @@ impl Cluster {
             }
         }
         self.settle();
+    }
+
+    pub(super) fn machine(&self, id: u64) -> &Machine {
+        self.members[&id].replica.machine()
     }
 
     pub(super) fn revision(&self, id: u64) -> i64 {
