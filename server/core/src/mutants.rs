@@ -35,7 +35,7 @@ pub enum Mutant {
     LeaseAttachUnchecked,
 }
 
-#[cfg(any(test, feature = "mutants"))]
+#[cfg(feature = "mutants")]
 mod chosen {
     use super::Mutant;
     use std::cell::Cell;
@@ -101,12 +101,12 @@ mod chosen {
     }
 }
 
-#[cfg(any(test, feature = "mutants"))]
+#[cfg(feature = "mutants")]
 pub(crate) use chosen::on;
-#[cfg(any(test, feature = "mutants"))]
+#[cfg(feature = "mutants")]
 pub use chosen::{chosen, set};
 
-#[cfg(not(any(test, feature = "mutants")))]
+#[cfg(not(feature = "mutants"))]
 pub(crate) const fn on(_: Mutant) -> bool {
     false
 }

@@ -1,8 +1,6 @@
 //! The rules of ETCD.md 2.11, one by one.
 
 mod advisories;
-mod model;
-mod pairs;
 mod rules;
 
 use std::sync::Arc;

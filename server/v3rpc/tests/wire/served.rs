@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use kvorum_member::{Member, MemberOptions};
+use kvorum_member::{Caller, Member, MemberOptions};
 use kvorum_proto::{etcdserverpb::RangeRequest, mvccpb::KeyValue};
 use kvorum_v3rpc::{Front, Listener, Options, Scope, server_config};
 use prost::Message;
@@ -114,7 +114,11 @@ impl Served {
             range_end: range_end.into(),
             ..Default::default()
         };
-        let reply = member.handle().expect("a port").range(request).await;
+        let reply = member
+            .handle()
+            .expect("a port")
+            .range(&Caller::own(), request)
+            .await;
         let pairs = reply.expect("readable").kvs.into_iter();
         pairs
             .map(|pair| {
