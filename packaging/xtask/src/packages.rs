@@ -60,6 +60,10 @@ pub(crate) const FOR_TESTS: &[Needed] = &[
         program: "openssl",
         package: "openssl",
     },
+    Needed {
+        program: "pebble",
+        package: "pebble",
+    },
 ];
 
 /// Where a program is, if it is installed.

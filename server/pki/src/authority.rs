@@ -187,8 +187,17 @@ impl Issuer {
         &self.cross
     }
 
-    /// Signs a certificate for whoever holds the key. It ends when asked, or with what others need to verify it: with
-    /// the issuing CA for those who serve, with ten years for clients, whose chain the members complete.
+    /// The same with other cross-signed certificates, from [`Root::cross_sign`]: they become part of every chain.
+    ///
+    /// # Errors
+    ///
+    /// One of them is for another key.
+    pub fn with_cross(self, cross: Vec<CertificateDer<'static>>) -> Result<Self, PkiError> {
+        Self::from_parts(self.certificate, self.key, cross)
+    }
+
+    /// Signs a certificate for whoever holds the key. One that serves never outlives the issuing CA, whose certificate
+    /// those who verify it see. A client's may: the members that verify it know the renewed issuing CA.
     ///
     /// # Errors
     ///
@@ -304,5 +313,7 @@ pub(crate) fn domain_of_root(root: &CertificateDer<'_>) -> Option<TrustDomain> {
     organizations.next()?.as_str().ok()?.parse().ok()
 }
 
+#[cfg(test)]
+mod openssl;
 #[cfg(test)]
 pub(crate) mod tests;

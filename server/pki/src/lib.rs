@@ -6,8 +6,9 @@
 //! nowhere else; its key comes from a verified request and nothing else does.
 //!
 //! The crate knows neither the replicated state nor the network: the clock is handed in, files are touched in
-//! [`files`] only, and nothing here waits.
+//! [`files`] only, and nothing here waits, except [`acme`].
 
+pub mod acme;
 pub mod csr;
 pub mod files;
 pub mod proof;

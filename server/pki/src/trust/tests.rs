@@ -456,9 +456,7 @@ fn a_chain_serves_both_roots_while_they_change() {
         .issuing_ca(&old.domain, NOW)
         .expect("an issuing CA");
     let cross = old.root.cross_sign(&issuer, NOW).expect("cross-signed");
-    let again = KeyPair::from_pkcs8(issuer.key().pkcs8()).expect("its key");
-    let certificate = issuer.certificate().clone();
-    let issuer = crate::Issuer::from_parts(certificate, again, vec![cross]).expect("a pair");
+    let issuer = issuer.with_cross(vec![cross]).expect("of the same key");
     let rotated = Cluster {
         domain: old.domain,
         root: new_root,
