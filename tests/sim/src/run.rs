@@ -79,7 +79,8 @@ pub fn run(order: Order, told: bool) -> Ended {
         Err(panic) => Some(Violation(format!("panic: {}", panic_text(&*panic)))),
     };
     let broken = violation.is_some();
-    let violation = violation.filter(|v| !is_rot(&world, v));
+    let flipped = world.figures.faults.contains_key(&Fault::BitFlip);
+    let violation = violation.filter(|v| !is_rot(flipped, v));
     kvorum_core::mutants::set(None);
     let mut figures = world.figures.clone();
     figures.seeds = 1;
@@ -87,22 +88,28 @@ pub fn run(order: Order, told: bool) -> Ended {
     figures.entries = world.ledger.applied.len() as u64;
     figures.virtual_ms = world.now_us() / 1000;
     let hash = world.story.hash();
-    if broken {
+    let closed = if broken {
         // What a panic left behind may panic once more.
         std::mem::forget(world);
-    }
+        None
+    } else {
+        let closed = catch_unwind(AssertUnwindSafe(|| drop(world)));
+        closed
+            .err()
+            .map(|panic| Violation(format!("panic: {}", panic_text(&*panic))))
+    };
+    let closed = closed.filter(|v| !is_rot(flipped, v));
     Ended {
         figures,
         hash,
-        violation,
+        violation: violation.or(closed),
     }
 }
 
 /// True for a panic of redb in a seed that flipped bits, where no member could be blamed: as the judge reads the files,
 /// or as they are closed. A process of the product ends there with one line. Such a seed is over without a judgement,
 /// and says so.
-fn is_rot(world: &World, violation: &Violation) -> bool {
-    let flipped = world.figures.faults.contains_key(&Fault::BitFlip);
+fn is_rot(flipped: bool, violation: &Violation) -> bool {
     let rot = flipped && violation.0.starts_with("panic: ") && violation.0.contains("/redb-");
     if rot {
         eprintln!("without a judgement: redb in a file with flipped bits: {violation}");
