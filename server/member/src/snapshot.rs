@@ -285,8 +285,10 @@ fn tables(
         members: members.collect(),
         members_removed: Vec::new(),
         alarms: alarms.iter().map(|a| (a.member_id, a.alarm)).collect(),
-        auth_revision: 1,
-        auth_enabled: false,
+        auth_revision: machine.auth().revision(),
+        auth_enabled: machine.auth().is_enabled(),
+        users: machine.auth().users().cloned().collect(),
+        roles: machine.auth().roles().cloned().collect(),
     })
 }
 

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use kvorum_core::Term;
 use kvorum_core::auth::Caller;
 use kvorum_core::backend::BackendError;
 use kvorum_core::watch::{EventBatch, Frame, Header, History, Hub, StreamId};
+use kvorum_core::{Error, Term};
 use kvorum_proto::etcdserverpb as pb;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -146,6 +146,15 @@ impl WatchStream {
     /// Takes one request of the client. Never blocks; the answer comes out of `next`, also where the caller may not
     /// watch that. A watcher ends by itself when its caller may not any more.
     pub fn request(&mut self, caller: &Caller, request: pb::WatchRequest) {
+        self.take(Ok(caller), request);
+    }
+
+    /// As `request`, of a client that could not be identified: it creates no watcher, and the stream goes on.
+    pub fn request_refused(&mut self, refused: Error, request: pb::WatchRequest) {
+        self.take(Err(refused), request);
+    }
+
+    fn take(&mut self, caller: Result<&Caller, Error>, request: pb::WatchRequest) {
         let watching = &self.handle.watching;
         let mut streams = watching.streams.lock();
         // The core thread sends events to threads with watchers only. This one counts as such before the revision is
@@ -161,9 +170,18 @@ impl WatchStream {
         streams.hub.set_term(Term(term));
         // Read after the revision, so that no watcher begins with what was written under rights that are news here.
         let auth = self.handle.shared.auth.tables();
-        streams
-            .hub
-            .request_of(caller, self.id, request, current, &auth);
+        match caller {
+            Ok(caller) => {
+                streams
+                    .hub
+                    .request_of(caller, self.id, request, current, &auth);
+            }
+            Err(refused) => {
+                streams
+                    .hub
+                    .request_refused(refused, self.id, request, current);
+            }
+        }
         self.handle
             .port
             .watchers

@@ -242,6 +242,22 @@ impl AuthStore {
         true
     }
 
+    /// Takes a user as another cluster had it. `restored` ends it.
+    pub fn import_user(&mut self, user: User) {
+        self.put_user(user);
+    }
+
+    /// Takes a role as another cluster had it. `restored` ends it.
+    pub fn import_role(&mut self, role: Role) {
+        self.roles.insert(text(&role.name), Arc::new(role));
+    }
+
+    /// Takes over whether users counted in another cluster, and the revision there.
+    pub fn import_state(&mut self, enabled: bool, revision: u64) {
+        self.enabled = enabled;
+        self.revision = revision.max(FIRST_REVISION);
+    }
+
     /// All rows are back: what the users may do follows from them.
     pub fn restored(&mut self) {
         self.refresh(|_| true);

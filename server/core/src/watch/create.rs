@@ -28,6 +28,20 @@ impl Hub {
         self.request_of(&Caller::own(), stream, request, current, &auth);
     }
 
+    /// Takes a request whose sender could not be identified: nothing is created, what is there goes on.
+    pub fn request_refused(
+        &mut self,
+        refused: Error,
+        stream: StreamId,
+        request: pb::WatchRequest,
+        current: i64,
+    ) {
+        match request.request_union {
+            Some(RequestUnion::CreateRequest(r)) => self.create(stream, r, current, Err(refused)),
+            request_union => self.request(stream, pb::WatchRequest { request_union }, current),
+        }
+    }
+
     /// Takes one request of a stream's client. `current` is the store's revision, read after the request arrived; `auth`
     /// is as new as that at least.
     pub fn request_of(

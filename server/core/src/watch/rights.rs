@@ -4,13 +4,19 @@ use super::hub::{Hub, Told, Watcher};
 use crate::auth::AuthStore;
 use crate::error::Error;
 
-/// Why there is no watcher, in the words of etcd, whose clients look for them.
+/// Why there is no watcher: the status, as Go prints it and etcd sends it.
 pub(super) const fn reason(refused: Error) -> &'static str {
     match refused {
-        Error::UserEmpty => "etcdserver: user name is empty",
-        Error::AuthOldRevision => "etcdserver: revision of auth store is old",
-        Error::InvalidAuthToken => "etcdserver: invalid auth token",
-        _ => "etcdserver: permission denied",
+        Error::UserEmpty => {
+            "rpc error: code = InvalidArgument desc = etcdserver: user name is empty"
+        }
+        Error::AuthOldRevision => {
+            "rpc error: code = InvalidArgument desc = etcdserver: revision of auth store is old"
+        }
+        Error::InvalidAuthToken => {
+            "rpc error: code = Unauthenticated desc = etcdserver: invalid auth token"
+        }
+        _ => "rpc error: code = PermissionDenied desc = etcdserver: permission denied",
     }
 }
 

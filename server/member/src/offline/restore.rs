@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::bootstrap::known_member;
 use bytes::BytesMut;
+use kvorum_core::auth::AuthStore;
 use kvorum_core::backend::{FlushMark, Record, SideChange};
 use kvorum_core::mvcc::encoding::{self, Pair};
 use kvorum_core::mvcc::flush::meta_number;
@@ -138,7 +139,7 @@ struct Restoring {
     batch_bytes: usize,
     arena: BytesMut,
     side: Vec<SideChange>,
-    users: u64,
+    auth: AuthStore,
     /// Raised without a change of any key.
     bare_revision: i64,
     newest_record: i64,
@@ -155,7 +156,7 @@ impl Restoring {
             batch_bytes: 0,
             arena: BytesMut::new(),
             side: Vec::new(),
-            users: 0,
+            auth: AuthStore::default(),
             bare_revision: 0,
             newest_record: 0,
         };
@@ -165,7 +166,13 @@ impl Restoring {
             false => Trailer::Required,
         };
         let summary = read_snapshot(source, &name, trailer, |item| restoring.take(item))?;
-        let notes = restoring.check(&name, &summary)?;
+        let notes = check(&name, &summary)?;
+        let SnapshotTables {
+            auth_enabled,
+            auth_revision,
+            ..
+        } = summary.tables;
+        restoring.auth.import_state(auth_enabled, auth_revision);
         let revision = restoring.end_history(&summary, options.bump_revision)?;
         let salt = format!("/{:08x}/{}", summary.hash, summary.revision);
         let members = Members::new(&options.initial_cluster, &options.token, &salt);
@@ -204,8 +211,12 @@ impl Restoring {
                 self.side.push(change);
                 Ok(())
             }
-            Item::User(_) | Item::Role(_) => {
-                self.users += 1;
+            Item::User(user) => {
+                self.auth.import_user(user);
+                Ok(())
+            }
+            Item::Role(role) => {
+                self.auth.import_role(role);
                 Ok(())
             }
         }
@@ -255,30 +266,6 @@ impl Restoring {
         Ok(())
     }
 
-    /// Refuses what cannot be kept and must not be dropped; tells what is dropped.
-    fn check(&self, name: &str, summary: &SnapshotSummary) -> Result<Vec<String>, OfflineError> {
-        if summary.tables.auth_enabled {
-            return Err(refused(format!(
-                "{name}: authentication is on in this snapshot, and this kvorum has no users yet: without them everybody \
-                 could read all of it. Turn it off (etcdctl auth disable) and save again if that is meant"
-            )));
-        }
-        let mut notes = Vec::new();
-        if self.users > 0 {
-            notes.push(format!(
-                "{} users and roles were left out: this kvorum has none yet",
-                self.users
-            ));
-        }
-        if !summary.tables.alarms.is_empty() {
-            notes.push(format!(
-                "{} alarms were left out: they were raised by members that are not in this cluster",
-                summary.tables.alarms.len()
-            ));
-        }
-        Ok(notes)
-    }
-
     /// Notes the compaction marks, and raises the revision if that is asked for.
     fn end_history(&mut self, summary: &SnapshotSummary, bump: i64) -> Result<i64, OfflineError> {
         let SnapshotTables {
@@ -311,6 +298,7 @@ impl Restoring {
     /// The last flush: with it the state is that of the first entry, and the log begins behind it.
     fn finish(mut self, first: Vec<SideChange>) -> Result<(), StorageError> {
         let mut side = std::mem::take(&mut self.side);
+        side.extend(self.auth.rows());
         side.extend(first);
         let mark = FlushMark {
             applied: FIRST_INDEX,
@@ -320,4 +308,22 @@ impl Restoring {
         self.state.flush_base(self.batch.drain(..), &mark)?;
         Ok(())
     }
+}
+
+/// Refuses what cannot be kept and must not be dropped; tells what is dropped.
+fn check(name: &str, summary: &SnapshotSummary) -> Result<Vec<String>, OfflineError> {
+    if summary.tables.auth_enabled {
+        return Err(refused(format!(
+            "{name}: authentication is on in this snapshot, and this kvorum has no users yet: without them everybody \
+             could read all of it. Turn it off (etcdctl auth disable) and save again if that is meant"
+        )));
+    }
+    let mut notes = Vec::new();
+    if !summary.tables.alarms.is_empty() {
+        notes.push(format!(
+            "{} alarms were left out: they were raised by members that are not in this cluster",
+            summary.tables.alarms.len()
+        ));
+    }
+    Ok(notes)
 }

@@ -110,8 +110,12 @@ impl SnapshotWriter {
             auth.push((AUTH_ENABLED.to_vec(), vec![1]));
         }
         self.table(AUTH, auth)?;
-        self.table(AUTH_ROLES, Vec::new())?;
-        self.table(AUTH_USERS, Vec::new())?;
+        let roles = tables.roles.iter();
+        let roles = roles.map(|role| (role.name.to_vec(), role.encode_to_vec()));
+        self.table(AUTH_ROLES, roles.collect())?;
+        let users = tables.users.iter();
+        let users = users.map(|user| (user.name.to_vec(), user.encode_to_vec()));
+        self.table(AUTH_USERS, users.collect())?;
         let cluster_version = tables.cluster_version.iter();
         let cluster = cluster_version.map(|v| (CLUSTER_VERSION.to_vec(), v.clone().into_bytes()));
         self.table(CLUSTER, cluster.collect())?;

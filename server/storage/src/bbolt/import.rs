@@ -44,7 +44,7 @@ pub enum Item {
 }
 
 /// What a whole snapshot told.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct SnapshotSummary {
     /// Everything but the keys and leases.
     pub tables: SnapshotTables,

@@ -1,6 +1,7 @@
 //! etcd's buckets: their names, and how the keys and values in them look. (ETCD.md 7.3)
 
 use kvorum_core::types::Revision;
+use kvorum_proto::authpb::{Role, User};
 use serde::{Deserialize, Serialize};
 
 use crate::error::StorageError;
@@ -74,7 +75,7 @@ pub struct EtcdMember {
 }
 
 /// Everything in a snapshot but the keys.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct SnapshotTables {
     /// Last applied entry.
     pub consistent_index: u64,
@@ -100,6 +101,10 @@ pub struct SnapshotTables {
     pub auth_revision: u64,
     /// True if authentication is on.
     pub auth_enabled: bool,
+    /// Users, to be written. Who reads a snapshot gets them one by one.
+    pub users: Vec<User>,
+    /// Roles, likewise.
+    pub roles: Vec<Role>,
 }
 
 /// A revision as a key: main, `_`, sub, and `t` for a deletion.

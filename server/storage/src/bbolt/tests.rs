@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kvorum_core::types::{LeaseId, Revision};
+use kvorum_proto::authpb::{Permission, Role, User, UserAddOptions};
 use kvorum_proto::leasepb::Lease;
 use kvorum_proto::mvccpb::KeyValue;
 use prost::Message;
@@ -115,6 +116,8 @@ fn tables() -> SnapshotTables {
         alarms: vec![(5, 1)],
         auth_revision: 1,
         auth_enabled: false,
+        users: Vec::new(),
+        roles: Vec::new(),
     }
 }
 
@@ -152,4 +155,40 @@ fn walk(bytes: &[u8], trailer: Trailer) -> Result<(SnapshotSummary, Vec<Item>), 
         Ok(())
     })?;
     Ok((summary, items))
+}
+
+#[test]
+fn users_and_roles_come_back_as_they_were() {
+    let user = User {
+        name: Bytes::from_static(b"u"),
+        password: Bytes::from_static(b"$2a$10$hash"),
+        roles: vec!["r".into()],
+        options: Some(UserAddOptions::default()),
+    };
+    let role = Role {
+        name: Bytes::from_static(b"r"),
+        key_permission: vec![Permission {
+            perm_type: 2,
+            key: Bytes::from_static(b"a"),
+            range_end: Bytes::from_static(b"b"),
+        }],
+    };
+    let with_users = SnapshotTables {
+        auth_revision: 9,
+        auth_enabled: true,
+        users: vec![user.clone()],
+        roles: vec![role.clone()],
+        ..tables()
+    };
+    let file = file();
+    let mut writer = SnapshotWriter::new(file.clone(), PathBuf::from("f"));
+    writer.records(|_| Ok(())).expect("written");
+    writer.leases(&[]).expect("written");
+    writer.finish(&with_users).expect("written");
+    let bytes = with_digest(content(&*file));
+    let (summary, mut items) = walk(&bytes, Trailer::Required).expect("readable");
+    assert_eq!(summary.tables.auth_revision, 9);
+    assert!(summary.tables.auth_enabled);
+    items.sort_by_key(|item| matches!(item, Item::User(_)));
+    assert_eq!(items, [Item::Role(role), Item::User(user)]);
 }
