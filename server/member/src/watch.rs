@@ -88,9 +88,11 @@ impl Watching {
     /// before `publish`: what comes with a batch was written under rights as new as these, or older ones.
     pub(crate) fn look_at_rights(&self, shared: &Shared) -> Option<usize> {
         let number = shared.auth.number();
-        if self.auth_number.swap(number, Ordering::SeqCst) == number {
+        if self.auth_number.load(Ordering::Relaxed) == number {
             return None;
         }
+        // Only the carrier of this thread comes here.
+        self.auth_number.store(number, Ordering::Relaxed);
         let current = shared.store.read().current();
         let mut streams = self.streams.lock();
         streams.hub.end_unauthorised(&shared.auth.tables(), current);

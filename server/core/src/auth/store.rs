@@ -1,6 +1,7 @@
 //! The tables of users and roles, and what each user may do by them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -42,12 +43,24 @@ pub(super) struct Rights {
 }
 
 /// Users, roles, and whether they count.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct AuthStore {
     enabled: bool,
     revision: u64,
     users: BTreeMap<String, Arc<Account>>,
     roles: BTreeMap<String, Arc<Role>>,
+}
+
+impl fmt::Debug for AuthStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the hashes of passwords.
+        f.debug_struct("AuthStore")
+            .field("enabled", &self.enabled)
+            .field("revision", &self.revision)
+            .field("users", &self.users.keys())
+            .field("roles", &self.roles)
+            .finish()
+    }
 }
 
 impl Default for AuthStore {
