@@ -104,6 +104,7 @@ impl Installed {
             }
             Brand::Kvorum => {
                 pairs.extend([
+                    ("--client-allow-plain", "true"),
                     ("--listen-console-url", "none"),
                     ("--listen-metrics-urls", "none"),
                 ]);

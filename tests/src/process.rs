@@ -189,7 +189,9 @@ impl Options {
             .arg("--data-dir")
             .arg(&self.data_dir)
             .args(["--listen-client-urls", &client])
+            .args(["--client-allow-plain", "true"])
             .args(["--listen-console-url", "http://127.0.0.1:0"])
+            .args(["--console-allow-plain", "true"])
             .args(["--listen-metrics-urls", "http://127.0.0.1:0"])
             .args(&self.flags);
         command

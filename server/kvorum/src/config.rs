@@ -8,6 +8,7 @@ mod compaction;
 mod keys;
 mod logging;
 mod peers;
+mod plain;
 mod problem;
 mod reader;
 mod settings;

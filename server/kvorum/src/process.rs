@@ -8,7 +8,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use kvorum_member::{damage_under_work, heal};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
+};
 use sd_notify::NotifyState;
 use tracing::{error, warn};
 
@@ -63,6 +65,21 @@ fn end_of_damage(damage: &dyn std::fmt::Display) -> Exit {
     } else {
         error!(error = %damage, "cannot open the data directory");
         Exit::BadDataDir
+    }
+}
+
+/// The memory of this process holds keys and passwords: no dump of it is written, and no other process of the same user
+/// may look into it.
+pub(crate) fn hide_memory() {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        warn!(%error, "core dumps stay as they are");
+    }
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        warn!(%error, "other processes of this user may read the memory of this one");
     }
 }
 

@@ -31,6 +31,7 @@ type Ended = Exit;
 pub(crate) fn run(settings: Settings) -> Exit {
     let data_dir = settings.data_dir.display();
     info!(version = env!("CARGO_PKG_VERSION"), name = settings.name, %data_dir, "starting");
+    process::hide_memory();
     process::raise_file_limit();
     serve(settings).unwrap_or_else(|ended| ended)
 }

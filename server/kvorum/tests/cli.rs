@@ -41,6 +41,7 @@ fn kvorum(arguments: &[&str]) -> Command {
 fn member(scratch: &Scratch, more: &[&str]) -> Command {
     let any = "http://127.0.0.1:0";
     let mut command = kvorum(&["--listen-metrics-urls", any, "--listen-console-url", any]);
+    command.args(["--client-allow-plain=true", "--console-allow-plain=true"]);
     if !more.contains(&"--listen-client-urls") {
         command.args(["--listen-client-urls", any]);
     }

@@ -88,7 +88,7 @@ impl Member {
                 "none",
             ];
             command.args(["serve", "--log-format", "json"]).args(none);
-            command.args(["--peer-allow-plain", "true"]);
+            command.args(["--client-allow-plain", "true", "--peer-allow-plain", "true"]);
         }
         let listen = format!("http://127.0.0.1:{}", self.peer_port);
         command

@@ -10,11 +10,7 @@ const ANY: &str = "*";
 
 /// Reads the three keys.
 pub(super) fn read(reader: &mut Reader) -> Option<Access> {
-    let gateway = reader.read(keys::ENABLE_GRPC_GATEWAY, |text| match text {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err("use true or false".to_owned()),
-    });
+    let gateway = reader.flag(keys::ENABLE_GRPC_GATEWAY);
     let origins = reader.read(keys::CORS, |text| split(text).map(origin).collect());
     let hosts = reader.read(keys::HOST_WHITELIST, |text| split(text).map(host).collect());
     Some(Access {

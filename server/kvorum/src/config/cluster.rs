@@ -38,9 +38,9 @@ pub(super) fn read(reader: &mut Reader) -> Option<ClusterSettings> {
         "existing" => Ok(ClusterState::Existing),
         _ => Err("use new or existing".to_owned()),
     });
-    let strict = flag(reader, keys::STRICT_RECONFIG_CHECK);
+    let strict = reader.flag(keys::STRICT_RECONFIG_CHECK);
     let learners = reader.count(keys::MAX_LEARNERS, 1, LEARNERS_MAX);
-    let auto_promote = flag(reader, keys::AUTO_PROMOTE);
+    let auto_promote = reader.flag(keys::AUTO_PROMOTE);
     let (initial, state) = (initial?, state?);
     if state == ClusterState::Existing && initial.is_empty() {
         reader.refuse(
@@ -61,14 +61,6 @@ pub(super) fn read(reader: &mut Reader) -> Option<ClusterSettings> {
         strict: strict?,
         learners_max: usize::try_from(learners?).ok()?,
         auto_promote: auto_promote?,
-    })
-}
-
-fn flag(reader: &mut Reader, key: &'static str) -> Option<bool> {
-    reader.read(key, |text| match text {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err("use true or false".to_owned()),
     })
 }
 

@@ -65,6 +65,10 @@ keys! {
         "PEM private key that belongs to the certificate";
     TRUSTED_CA_FILE "trusted-ca-file" "FILE" None,
         "PEM certificates; https:// clients must then show a certificate signed by one of them";
+    CLIENT_ALLOW_PLAIN "client-allow-plain" "BOOL" Some("true"),
+        "Whether clients may be served without TLS, over http:// client URLs, and metrics beyond loopback";
+    CONSOLE_ALLOW_PLAIN "console-allow-plain" "BOOL" Some("true"),
+        "Whether the console may be served without TLS, over an http:// URL on loopback";
     LISTEN_PEER_URLS "listen-peer-urls" "URLS" None,
         "Where other members are served; nowhere if not given, which fits a cluster of one";
     INITIAL_ADVERTISE_PEER_URLS "initial-advertise-peer-urls" "URLS" None,

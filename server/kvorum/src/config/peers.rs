@@ -27,8 +27,8 @@ pub(super) fn read(
     cluster: Option<&ClusterSettings>,
 ) -> Option<PeerSettings> {
     let advertise = reader.advertise_urls(keys::INITIAL_ADVERTISE_PEER_URLS);
-    let allow_plain = flag(reader, keys::PEER_ALLOW_PLAIN)?;
-    if flag(reader, keys::PEER_CLIENT_CERT_AUTH)? {
+    let allow_plain = reader.flag(keys::PEER_ALLOW_PLAIN)?;
+    if reader.flag(keys::PEER_CLIENT_CERT_AUTH)? {
         // Nothing else is known here.
     } else {
         reader.refuse(
@@ -51,14 +51,6 @@ pub(super) fn read(
         advertise,
         tls,
         allow_plain,
-    })
-}
-
-fn flag(reader: &mut Reader, key: &'static str) -> Option<bool> {
-    reader.read(key, |text| match text {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err("use true or false".to_owned()),
     })
 }
 

@@ -89,6 +89,15 @@ impl Reader {
         }
     }
 
+    /// Yes or no.
+    pub(crate) fn flag(&mut self, key: &'static str) -> Option<bool> {
+        self.read(key, |text| match text {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err("use true or false".to_owned()),
+        })
+    }
+
     /// A whole number within bounds.
     pub(crate) fn count(&mut self, key: &'static str, min: u64, max: u64) -> Option<u64> {
         self.read(key, |text| {

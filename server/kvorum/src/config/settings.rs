@@ -16,6 +16,7 @@ use super::keys;
 use super::logging::{self, Logging};
 use super::peers::{self, PeerSettings};
 use super::problem::Problem;
+use super::plain;
 use super::reader::Reader;
 use super::tls;
 use super::units;
@@ -207,6 +208,7 @@ fn listen(reader: &mut Reader) -> Option<Listen> {
         check_console(reader, url, console.as_deref().map_or(0, <[_]>::len));
     }
     let (clients, metrics, console, peers) = (clients?, metrics?, console?, peers?);
+    plain::check(reader, &clients, &metrics, &console);
     if clients.is_empty() {
         reader.refuse(
             keys::LISTEN_CLIENT_URLS,

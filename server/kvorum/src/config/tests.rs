@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::{Problem, Settings, read};
 
 mod peers;
+mod plain;
 
 /// A directory of its own for each test, removed afterwards.
 struct Scratch(PathBuf);
