@@ -30,13 +30,13 @@ disagree are an error.
 
 Exit codes:
   0  stopped when asked to
-  1  stopped because the disk failed
+  1  stopped because the disk failed; of doctor: something is not as it should be
   2  a flag, a variable or the configuration file cannot be used
   3  the data directory cannot be opened
   4  an address cannot be bound
   5  the operating system refuses a thread or a signal handler
   6  the cluster has removed this member
-  7  a snapshot, recover or verify command failed or found damage
+  7  another command failed or found damage
 A panic, which is a bug, ends the process with SIGABRT.";
 
 /// Reads the command line; prints help or the error and ends the process where clap says so.
@@ -98,7 +98,8 @@ fn command() -> Command {
         .after_help(EXIT_CODES)
 }
 
-fn with_flags(command: Command) -> Command {
+/// Adds every setting.
+pub(crate) fn with_flags(command: Command) -> Command {
     let args = [&CONFIG].into_iter().chain(KEYS).map(|key| {
         let help = match key.default {
             Some(default) => format!("{} [default: {default}]", key.help),
@@ -113,7 +114,8 @@ fn with_flags(command: Command) -> Command {
     command.args(args)
 }
 
-fn flags(matches: &ArgMatches) -> Vec<(&'static str, String)> {
+/// The settings that were typed.
+pub(crate) fn flags(matches: &ArgMatches) -> Vec<(&'static str, String)> {
     [&CONFIG]
         .into_iter()
         .chain(KEYS)

@@ -23,6 +23,7 @@ pub(crate) use keys::{CONFIG, KEYS};
 pub(crate) use logging::{LogFormat, Logging};
 pub(crate) use problem::Problem;
 pub(crate) use settings::{ClientAddress, Settings};
+pub(crate) use tls::{Named, check_leaf};
 pub(crate) use url::{ListenUrl, Scheme};
 
 /// Reads all sources and checks them; every problem is reported, not only the first.

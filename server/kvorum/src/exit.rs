@@ -19,12 +19,24 @@ pub(crate) enum Exit {
     SystemRefuses = 5,
     /// The cluster has removed this member.
     Removed = 6,
-    /// A tool (snapshot, recover, verify) could not do its work, or found damage.
+    /// A tool (snapshot, recover, verify, token, …) could not do its work, or found damage.
     ToolFailed = 7,
+    /// `doctor` found something that is not as it should be.
+    NotInOrder,
+}
+
+impl Exit {
+    /// What the process ends with. Whoever runs checks knows 1 as "not in order".
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::NotInOrder => 1,
+            other => other as u8,
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
+        Self::from(exit.code())
     }
 }

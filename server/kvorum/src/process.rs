@@ -45,7 +45,7 @@ pub(crate) fn abort_on_panic() {
             .replace('\n', " ");
         let code = place.rsplit_once("/src/").map_or(&*place, |(_, code)| code);
         if let Some(damage) = damage_under_work(&format!("{message}, {code}")) {
-            std::process::exit(end_of_damage(&damage) as i32);
+            std::process::exit(i32::from(end_of_damage(&damage).code()));
         }
         error!(place, thread, "panic, this is a bug: {message}");
         std::process::abort();

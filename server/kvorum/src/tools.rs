@@ -1,6 +1,7 @@
-//! What the binary does beside running a member: snapshots, recovery, checks.
+//! What the binary does beside running a member: members, snapshots, recovery, checks.
 
 mod client;
+mod doctor;
 mod figures;
 mod member;
 mod recover;
@@ -25,6 +26,7 @@ pub(crate) fn all() -> Vec<(Command, Tool)> {
         (recover::command(), recover::run),
         (verify::command(), verify::run),
         (member::command(), member::run),
+        (doctor::command(), doctor::run),
     ]
 }
 

@@ -16,6 +16,8 @@ pub(crate) struct PeerSettings {
     pub(crate) advertise: Vec<String>,
     /// For every `https://` URL.
     pub(crate) tls: Option<PeerTls>,
+    /// The files it was made of, where they were named.
+    pub(crate) tls_files: Option<tls::Named>,
     /// `http://` URLs may be used.
     pub(crate) allow_plain: bool,
 }
@@ -36,7 +38,7 @@ pub(super) fn read(
             "members always show each other certificates: leave it out, or say true",
         );
     }
-    let tls = tls_config(reader, listen);
+    let (tls, tls_files) = tls_config(reader, listen).unzip();
     let advertise = advertise?;
     let others = cluster.map_or(0, |cluster| cluster.initial.len()) > 1;
     if others && listen.is_empty() {
@@ -50,6 +52,7 @@ pub(super) fn read(
     Some(PeerSettings {
         advertise,
         tls,
+        tls_files,
         allow_plain,
     })
 }
@@ -81,7 +84,7 @@ fn check_advertised(reader: &mut Reader, listen: &[ListenUrl]) {
     }
 }
 
-fn tls_config(reader: &mut Reader, listen: &[ListenUrl]) -> Option<PeerTls> {
+fn tls_config(reader: &mut Reader, listen: &[ListenUrl]) -> Option<(PeerTls, tls::Named)> {
     let cert = reader.optional_path(keys::PEER_CERT_FILE);
     let key = reader.optional_path(keys::PEER_KEY_FILE);
     let trusted_ca = reader.optional_path(keys::PEER_TRUSTED_CA_FILE);
@@ -130,7 +133,13 @@ fn tls_config(reader: &mut Reader, listen: &[ListenUrl]) -> Option<PeerTls> {
         allowed_hostnames,
         ..options
     });
+    let named = tls::Named {
+        cert,
+        key,
+        trusted_ca: Some(trusted_ca),
+    };
     loaded
         .map_err(|refused| reader.refuse(refused.key, &refused.reason))
+        .map(|tls| (tls, named))
         .ok()
 }

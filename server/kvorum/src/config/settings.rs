@@ -15,8 +15,8 @@ use super::compaction;
 use super::keys;
 use super::logging::{self, Logging};
 use super::peers::{self, PeerSettings};
-use super::problem::Problem;
 use super::plain;
+use super::problem::Problem;
 use super::reader::Reader;
 use super::tls;
 use super::units;
@@ -37,6 +37,8 @@ pub(crate) struct Settings {
     pub(crate) advertise_client_urls: Vec<String>,
     /// For every `https://` URL.
     pub(crate) tls: Option<Arc<ServerConfig>>,
+    /// The files it was made of, where they were named.
+    pub(crate) tls_files: Option<tls::Named>,
     /// The way to other members.
     pub(crate) peers: PeerSettings,
     /// Sizes and counts.
@@ -130,6 +132,7 @@ fn settings(reader: &mut Reader) -> Option<Settings> {
     let listen = listen(reader);
     let advertise_client_urls = reader.advertise_urls(keys::ADVERTISE_CLIENT_URLS);
     let tls = tls_config(reader, listen.as_ref());
+    let (tls, tls_files) = tls.unzip();
     let peers = match &listen {
         Some(listen) => peers::read(reader, &listen.peers, cluster.as_ref()),
         None => None,
@@ -157,6 +160,7 @@ fn settings(reader: &mut Reader) -> Option<Settings> {
         listen,
         advertise_client_urls: advertise_client_urls?,
         tls,
+        tls_files,
         peers: peers?,
         limits: limits?,
         auto_compaction: auto_compaction?,
@@ -309,7 +313,10 @@ fn check_advertised(reader: &mut Reader, listen: &Listen) {
     }
 }
 
-fn tls_config(reader: &mut Reader, listen: Option<&Listen>) -> Option<Arc<ServerConfig>> {
+fn tls_config(
+    reader: &mut Reader,
+    listen: Option<&Listen>,
+) -> Option<(Arc<ServerConfig>, tls::Named)> {
     let cert = reader.optional_path(keys::CERT_FILE);
     let key = reader.optional_path(keys::KEY_FILE);
     let trusted_ca = reader.optional_path(keys::TRUSTED_CA_FILE);
@@ -325,7 +332,14 @@ fn tls_config(reader: &mut Reader, listen: Option<&Listen>) -> Option<Arc<Server
                 trusted_ca: trusted_ca.as_deref(),
             };
             return match tls::load(files) {
-                Ok(config) => Some(config),
+                Ok(config) => Some((
+                    config,
+                    tls::Named {
+                        cert: cert.clone(),
+                        key: key.clone(),
+                        trusted_ca,
+                    },
+                )),
                 Err(refused) => {
                     reader.refuse(refused.key, &refused.reason);
                     None

@@ -1,6 +1,6 @@
 //! Certificate and key files, checked at the start rather than at the first connection.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -19,6 +19,17 @@ pub(crate) struct Refused {
     pub(crate) key: &'static str,
     /// Why, and what to do.
     pub(crate) reason: String,
+}
+
+/// Files that were named, for those who look at them once more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Named {
+    /// The chain, leaf first.
+    pub(crate) cert: PathBuf,
+    /// The key of the leaf.
+    pub(crate) key: PathBuf,
+    /// Who signs the other side.
+    pub(crate) trusted_ca: Option<PathBuf>,
 }
 
 /// The files of one TLS listener.
@@ -121,7 +132,7 @@ fn refused(key: &'static str, reason: impl ToString) -> Refused {
 }
 
 /// What the other side would refuse anyway, told to the operator first. Members dial as well as being dialled.
-fn check_leaf(pem: &[u8], dials: bool) -> Result<(), String> {
+pub(crate) fn check_leaf(pem: &[u8], dials: bool) -> Result<(), String> {
     let unreadable = |reason: String| format!("is not a certificate that can be read: {reason}");
     let leaf = Pem::iter_from_buffer(pem)
         .find(|block| {

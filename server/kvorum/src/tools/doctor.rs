@@ -1,0 +1,78 @@
+//! `kvorum doctor`: whether the settings and files of a member keep what a security benchmark asks. Nothing is changed, and
+//! no member needs to run.
+
+mod cis;
+mod owner;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use super::{path, path_of, print};
+use crate::config::{self, CONFIG};
+use crate::exit::Exit;
+use crate::{cli, tools};
+use cis::Subject;
+
+/// Where kubeadm puts the authority of the cluster.
+const KUBERNETES_CA: &str = "/etc/kubernetes/pki/ca.crt";
+
+/// How it is typed.
+pub(super) fn command() -> Command {
+    let command = Command::new("doctor")
+        .about("Check the settings and files of a member against a security benchmark; nothing is changed")
+        .after_help(
+            "Give the settings that the member runs with (flags, variables, --config FILE). Prints one line per check; \
+             ends with 0 if all pass, with 1 if one fails, with 2 if the settings cannot be used.",
+        )
+        .arg(
+            Arg::new("cis")
+                .long("cis")
+                .required(true)
+                .action(ArgAction::SetTrue)
+                .help("The lines of the CIS Kubernetes benchmark that are about etcd: 1.1.7, 1.1.8, 1.1.11, 1.1.12, 2.1-2.7"),
+        )
+        .arg(
+            path(
+                "kubernetes-ca",
+                "FILE",
+                "PEM certificates of the authority that Kubernetes itself uses",
+            )
+            .default_value(KUBERNETES_CA),
+        );
+    cli::with_flags(command)
+}
+
+/// Does it.
+pub(super) fn run(matches: &ArgMatches) -> Exit {
+    let settings = match config::read(cli::flags(matches), std::env::vars_os()) {
+        Ok(settings) => settings,
+        Err(problems) => {
+            problems.iter().for_each(|problem| {
+                tools::failed(problem);
+            });
+            return Exit::BadSettings;
+        }
+    };
+    let named = matches.get_one::<String>(CONFIG.name).map(PathBuf::from);
+    let config = named.or_else(|| std::env::var_os(CONFIG.variable()).map(PathBuf::from));
+    let subject = Subject {
+        settings: &settings,
+        config: config.filter(|path| !path.as_os_str().is_empty()),
+        kubernetes_ca: path_of(matches, "kubernetes-ca"),
+    };
+    let lines = cis::check(&subject);
+    let failed = lines.iter().filter(|line| line.verdict.is_err()).count();
+    let report: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let sum = match failed {
+        0 => format!("all {} lines pass\n", lines.len()),
+        _ => format!("{failed} of {} lines fail\n", lines.len()),
+    };
+    print(&(report + &sum));
+    match failed {
+        0 => Exit::Stopped,
+        _ => Exit::NotInOrder,
+    }
+}
