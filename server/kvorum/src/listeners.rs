@@ -1,12 +1,10 @@
 //! Binds every address before anything is served, so that real ports are known and a taken one is told at once.
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
 
 use kvorum_member::peer::PeerListener;
-use kvorum_v3rpc::{Listener, Scope};
+use kvorum_v3rpc::{Listener, ListenerTls, Scope};
 use rustix::net::listen;
-use rustls::ServerConfig;
 
 use crate::config::{ClientAddress, ListenUrl, Scheme, Settings};
 
@@ -28,13 +26,34 @@ pub(crate) struct BindError {
 #[derive(Debug)]
 pub(crate) struct Listeners {
     /// For clients and for metrics.
-    pub(crate) front: Vec<Listener>,
+    pub(crate) front: Vec<Bound>,
     /// For the console.
     pub(crate) console: Option<TcpListener>,
     /// For other members.
     pub(crate) peers: Vec<PeerListener>,
     /// Where all of them are.
     pub(crate) urls: Urls,
+}
+
+/// A socket that waits for what it is to show.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    socket: TcpListener,
+    plain: bool,
+    secure: bool,
+    scope: Scope,
+}
+
+impl Bound {
+    /// Ready to be served.
+    pub(crate) fn with(self, tls: Option<&ListenerTls>) -> Listener {
+        Listener {
+            socket: self.socket,
+            tls: self.secure.then_some(tls).flatten().cloned(),
+            allow_plain: self.plain,
+            scope: self.scope,
+        }
+    }
 }
 
 /// Where a member is reached, with real ports.
@@ -52,21 +71,28 @@ pub(crate) struct Urls {
 
 /// Binds everything that the settings name.
 pub(crate) fn bind(settings: &Settings) -> Result<Listeners, BindError> {
-    let tls = settings.tls.as_ref();
     let mut front = Vec::new();
     let mut urls = Urls::default();
     for client in &settings.listen.clients {
         let (socket, address) = bind_one("listen-client-urls", client.address)?;
         urls.clients.extend(client_urls(*client, address));
-        let tls = client.tls.then_some(tls).flatten();
-        front.push(listener(socket, tls, client.plain, Scope::Client));
+        front.push(Bound {
+            socket,
+            plain: client.plain,
+            secure: client.tls,
+            scope: Scope::Client,
+        });
     }
     for url in &settings.listen.metrics {
         let (socket, address) = bind_one("listen-metrics-urls", url.address)?;
         urls.metrics.push(ListenUrl { address, ..*url }.to_string());
         let plain = url.scheme == Scheme::Http;
-        let tls = if plain { None } else { tls };
-        front.push(listener(socket, tls, plain, Scope::Metrics));
+        front.push(Bound {
+            socket,
+            plain,
+            secure: !plain,
+            scope: Scope::Metrics,
+        });
     }
     let mut console = None;
     if let Some(url) = settings.listen.console {
@@ -89,20 +115,6 @@ pub(crate) fn bind(settings: &Settings) -> Result<Listeners, BindError> {
         peers,
         urls,
     })
-}
-
-fn listener(
-    socket: TcpListener,
-    tls: Option<&Arc<ServerConfig>>,
-    allow_plain: bool,
-    scope: Scope,
-) -> Listener {
-    Listener {
-        socket,
-        tls: tls.map(Arc::clone),
-        allow_plain,
-        scope,
-    }
 }
 
 fn client_urls(client: ClientAddress, address: SocketAddr) -> impl Iterator<Item = String> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use kvorum_admin::AdminOptions;
 use kvorum_member::peer::Peers;
 use kvorum_member::{BootstrapError, Member, MemberOptions, StartError};
-use kvorum_v3rpc::{Front, Options};
+use kvorum_v3rpc::{Front, ListenerTls, Options};
 use sd_notify::NotifyState;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -66,6 +66,9 @@ fn serve(settings: Settings) -> Result<Exit, Ended> {
         extensive_metrics: settings.extensive_metrics,
         ..Options::default()
     };
+    let tls = settings.tls.as_deref().map(ListenerTls::fixed);
+    let front = front.into_iter().map(|bound| bound.with(tls.as_ref()));
+    let front = front.collect();
     let handles: Result<Vec<_>, _> = (0..settings.io_threads).map(|_| member.handle()).collect();
     let handles = handles.map_err(|error| refuses("an I/O thread", &error))?;
     let front =

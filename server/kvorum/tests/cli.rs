@@ -150,6 +150,37 @@ fn a_member_says_where_it_is_and_ends_with_0_when_asked_to() {
 }
 
 #[test]
+fn a_member_leaves_no_core_dump() {
+    let scratch = Scratch::new("core");
+    let (mut child, _) = ready(member(&scratch, &[]));
+    let limits = fs::read_to_string(format!("/proc/{}/limits", child.id())).expect("it runs");
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"));
+    let values: Vec<&str> = core.expect("is listed").split_whitespace().collect();
+    assert_eq!(values[4..6], ["0", "0"], "{limits}");
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("is ours");
+    assert_eq!(child.wait().expect("is ours").code(), Some(0));
+}
+
+#[test]
+fn doctor_tells_each_line_of_the_benchmark_and_ends_with_1_where_one_fails() {
+    let scratch = Scratch::new("doctor");
+    let data_dir = scratch.0.to_string_lossy().into_owned();
+    let url = "http://127.0.0.1:0";
+    let settings = ["--data-dir", &data_dir, "--listen-client-urls", url];
+    let mut command = kvorum(&["doctor", "--cis", "--client-allow-plain", "true"]);
+    let output = command.args(settings).output().expect("the binary starts");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert_eq!(said.lines().count(), 12, "{said}");
+    assert!(said.contains("FAIL 2.1 "), "{said}");
+    assert!(said.contains("PASS 2.3 "), "{said}");
+    let (code, said) = ended(kvorum(&["doctor", "--cis", "--max-txn-ops", "x"]));
+    assert_eq!(code, Some(2), "{said}");
+}
+
+#[test]
 fn version_and_completions_are_printed() {
     for (arguments, part) in [
         (

@@ -11,11 +11,10 @@ use tokio::{
     net::TcpStream,
     time::timeout,
 };
-use tokio_rustls::TlsAcceptor;
 
 use crate::{
     accept::Stop, context::IoContext, gateway, gateway::RequestBody, gather::ReadAhead, http2,
-    options::Scope,
+    options::Scope, tls::ListenerTls,
 };
 
 /// First byte of a TLS record that carries a handshake.
@@ -26,7 +25,7 @@ const HTTP1_HEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// Who may come in, and to what.
 pub(crate) struct Door {
-    pub(crate) tls: Option<TlsAcceptor>,
+    pub(crate) tls: Option<ListenerTls>,
     pub(crate) allow_plain: bool,
     pub(crate) scope: Scope,
 }

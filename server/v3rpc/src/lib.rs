@@ -57,6 +57,6 @@ pub use crate::{
     gateway::Access,
     options::{Listener, Options, Scope},
     server::Front,
-    tls::{TlsError, server_config},
+    tls::{ListenerTls, TlsError, server_config},
     version::{CLUSTER_VERSION, SERVER_VERSION, STORAGE_VERSION},
 };

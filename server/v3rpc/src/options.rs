@@ -1,10 +1,8 @@
 //! What the client listener is told when it starts.
 
-use std::{net::TcpListener, sync::Arc, time::Duration};
+use std::{net::TcpListener, time::Duration};
 
-use rustls::ServerConfig;
-
-use crate::gateway::Access;
+use crate::{gateway::Access, tls::ListenerTls};
 
 /// Extra bytes a message may have beyond the largest request, so that the text for "too large" is etcd's.
 const MESSAGE_OVERHEAD_BYTES: usize = 512 * 1024;
@@ -79,7 +77,7 @@ pub struct Listener {
     /// The socket; already listening.
     pub socket: TcpListener,
     /// TLS, if certificates are given.
-    pub tls: Option<Arc<ServerConfig>>,
+    pub tls: Option<ListenerTls>,
     /// Serve connections without TLS. Next to `tls`, both are told apart by their first byte.
     pub allow_plain: bool,
     /// What is served.

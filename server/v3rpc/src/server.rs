@@ -13,7 +13,6 @@ use tokio::{
     task::JoinSet,
     time::timeout,
 };
-use tokio_rustls::TlsAcceptor;
 
 use crate::{
     accept::{Accepted, Dealer, Stop, accept},
@@ -22,7 +21,6 @@ use crate::{
     gateway::{Gateway, Shared},
     metrics::EdgeMetrics,
     options::{Listener, Options},
-    tls::with_protocols,
 };
 
 /// What connections may take beyond their own deadline to end when the listener stops.
@@ -181,9 +179,7 @@ impl IoThread {
         };
         for listener in listeners {
             let door = Arc::new(Door {
-                tls: listener
-                    .tls
-                    .map(|config| TlsAcceptor::from(with_protocols(&config))),
+                tls: listener.tls,
                 allow_plain: listener.allow_plain,
                 scope: listener.scope,
             });

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use tokio::{net::TcpStream, sync::watch};
+use tokio_rustls::{Accept, TlsAcceptor};
 
 /// What is wrong with a certificate, key or CA file.
 #[derive(Debug, thiserror::Error)]
@@ -72,11 +74,30 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     Ok(chain)
 }
 
-/// The same configuration, offering HTTP/2 and HTTP/1.1.
-pub(crate) fn with_protocols(config: &ServerConfig) -> Arc<ServerConfig> {
-    let mut config = config.clone();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Arc::new(config)
+/// What a listener shows and whom it believes: as it is when a connection comes, so that certificates change while the
+/// listener stays.
+#[derive(Clone, Debug)]
+pub struct ListenerTls(watch::Receiver<Arc<ServerConfig>>);
+
+impl ListenerTls {
+    /// One that stays; HTTP/2 and HTTP/1.1 are added to what it offers.
+    #[must_use]
+    pub fn fixed(config: &ServerConfig) -> Self {
+        let mut config = config.clone();
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Self(watch::channel(Arc::new(config)).1)
+    }
+
+    /// One that somebody else replaces; each offers the protocols itself.
+    #[must_use]
+    pub fn live(configs: watch::Receiver<Arc<ServerConfig>>) -> Self {
+        Self(configs)
+    }
+
+    pub(crate) fn accept(&self, socket: TcpStream) -> Accept<TcpStream> {
+        let config = Arc::clone(&self.0.borrow());
+        TlsAcceptor::from(config).accept(socket)
+    }
 }
 
 #[cfg(test)]

@@ -3,16 +3,13 @@
 use std::{
     net::{SocketAddr, TcpListener},
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
 use kvorum_member::{Caller, Member, MemberOptions};
 use kvorum_proto::{etcdserverpb::RangeRequest, mvccpb::KeyValue};
-use kvorum_v3rpc::{Front, Listener, Options, Scope, server_config};
+use kvorum_v3rpc::{Front, Listener, ListenerTls, Options, Scope, server_config};
 use prost::Message;
 
 static DIRECTORIES: AtomicU32 = AtomicU32::new(0);
@@ -79,7 +76,7 @@ impl Served {
             certificate = Some(made.cert.der().clone());
             let key = made.signing_key.serialize_pem();
             let config = server_config(made.cert.pem().as_bytes(), key.as_bytes(), None);
-            Arc::new(config.expect("a usable pair"))
+            ListenerTls::fixed(&config.expect("a usable pair"))
         });
         let listener = Listener {
             socket,
