@@ -108,7 +108,7 @@ fn turn(shared: &Shared, inputs: &mut Vec<LogInput>) -> Result<bool, StorageErro
                 write_all(shared, &mut groups)?;
                 let mut writer = shared.log_writer.lock();
                 writer.log.reset(index.0, term.0, hard_state)?;
-                shared.store_thread.push(StoreInput::LogBegins);
+                shared.store_thread.push(StoreInput::LogBegins(index));
             }
             LogInput::Stop => {
                 write_all(shared, &mut groups)?;

@@ -89,7 +89,7 @@ pub(crate) enum StoreInput {
     /// A peer needs the whole state.
     SendSnapshot(Box<SnapshotWanted>),
     /// The log begins after the snapshot that was installed.
-    LogBegins,
+    LogBegins(Index),
 }
 
 /// What the core thread tells the world after each pass.

@@ -332,7 +332,7 @@ fn open_files(options: &MemberOptions, elders: &dyn Elders) -> Result<Opened, St
         base: base.map(|(index, term)| (index.0, term.0)),
     };
     let (log, recovered) = Log::open(dir.log_disk(), log_options).map_err(storage)?;
-    state.settle_base().map_err(storage)?;
+    state.settle_base(restored.applied).map_err(storage)?;
     if let Some(torn) = &recovered.torn {
         tracing::warn!(
             ?torn,

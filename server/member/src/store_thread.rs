@@ -112,8 +112,8 @@ impl StoreThread {
         for input in woken.drain(..) {
             match input {
                 StoreInput::Wake => wake = true,
-                StoreInput::LogBegins => {
-                    let settled = self.shared.state.settle_base();
+                StoreInput::LogBegins(index) => {
+                    let settled = self.shared.state.settle_base(index);
                     settled.map_err(|e| e.to_string())?;
                 }
                 StoreInput::Remember(members) => self.remember(members)?,

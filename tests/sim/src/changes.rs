@@ -1,5 +1,6 @@
 //! Members come and go, as an operator would have it.
 
+use kvorum_core::MemberId;
 use kvorum_proto::kvorumpb::{MemberChange, MemberOp, NewMember, member_op::Op};
 
 use crate::client::What;
@@ -35,10 +36,10 @@ impl World {
     /// True if the voters whose files were damaged leave no majority. The operator of these clusters takes one member
     /// away while another one's files rot; from there a product only has its recovery by hand.
     pub(crate) fn damage_took_the_quorum(&self) -> bool {
-        let voters = self.voters();
-        let gone = |id: &&u64| self.members.get(id).is_some_and(|m| m.gone);
-        let left = voters.len() - voters.iter().filter(gone).count();
-        self.figures.damaged > 0 && left * 2 <= voters.len()
+        let there = |id: MemberId| self.members.get(&id.0).is_none_or(|m| !m.gone);
+        let furthest = self.furthest().and_then(|id| self.members.get(&id));
+        let running = furthest.and_then(|m| m.running.as_ref());
+        self.figures.damaged > 0 && running.is_some_and(|r| !r.replica.node().has_quorum(there))
     }
 
     /// Who is a member, or a voter.

@@ -274,7 +274,7 @@ impl Member {
             base,
         };
         let (log, recovered) = Log::open(Arc::new(self.disks.log.clone()), log_options)?;
-        state.settle_base()?;
+        state.settle_base(restored.applied)?;
         let state = Arc::new(state);
         let (store, machine) = rebuild(&state, &restored, plan)?;
         let start = Start {

@@ -407,8 +407,9 @@ impl World {
 pub(crate) fn write(running: &mut Running) -> Result<(), StorageError> {
     if let Some(LogItem::Reset(index, term, hard_state)) = running.writing.first() {
         running.log.reset(index.0, term.0, *hard_state)?;
+        let begins = *index;
         running.writing.clear();
-        return running.state.settle_base();
+        return running.state.settle_base(begins);
     }
     let groups: Vec<Append> = running
         .writing

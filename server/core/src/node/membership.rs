@@ -46,6 +46,17 @@ impl Node {
         voters.into_iter().map(MemberId).collect()
     }
 
+    /// True if those for whom `is_there` holds can decide, in both halves of a joint configuration.
+    #[must_use]
+    pub fn has_quorum(&self, is_there: impl Fn(MemberId) -> bool) -> bool {
+        let state = self.raw.raft.prs().conf().to_conf_state();
+        let decides = |half: &[u64]| {
+            let there = half.iter().filter(|id| is_there(MemberId(**id))).count();
+            half.is_empty() || there * 2 > half.len()
+        };
+        decides(&state.voters) && decides(&state.voters_outgoing)
+    }
+
     /// True if this member is a voter or a learner.
     #[must_use]
     pub fn is_listed(&self) -> bool {

@@ -46,12 +46,13 @@ impl StateStore {
         Ok(Some((Index(index), Term(term))))
     }
 
-    /// The log begins behind the base now, durably: from here on it must hold what the state store has applied.
+    /// The log begins behind `begins` now, durably: if the base is there, it must hold from here on what the state
+    /// store has applied. The base of a state that was installed since waits for its own begin of the log.
     ///
     /// # Errors
     /// The disk's.
-    pub fn settle_base(&self) -> Result<(), StorageError> {
-        if self.base()?.is_none() {
+    pub fn settle_base(&self, begins: Index) -> Result<(), StorageError> {
+        if self.base()?.is_none_or(|(base, _)| base > begins) {
             return Ok(());
         }
         let _inside = Inside::enter();

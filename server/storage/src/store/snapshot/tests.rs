@@ -130,7 +130,7 @@ fn everything_arrives_as_it_was_when_the_snapshot_began() {
     // Whoever was reading ends in the old state.
     assert_eq!(old.record_count().expect("count"), 7);
     drop(old);
-    receiver.settle_base().expect("settle");
+    receiver.settle_base(Index(50)).expect("settle");
     receiver
         .flush([record(9000, 5)].into_iter(), &mark(51, Vec::new()))
         .expect("the store goes on");

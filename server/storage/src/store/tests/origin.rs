@@ -54,7 +54,7 @@ impl Disks {
                 base,
             },
         )?;
-        store.settle_base()?;
+        store.settle_base(restored.applied)?;
         Ok((store, log, recovered))
     }
 }
@@ -163,7 +163,7 @@ fn begin_anew(store: &StateStore, log: &mut Log) -> Result<(), StorageError> {
     };
     log.reset(20, 5, hard_state)?;
     log.recycler().run()?;
-    store.settle_base()?;
+    store.settle_base(Index(20))?;
     log.append(&[group(21, 1, 6, 4, 20)])?;
     Ok(())
 }
@@ -267,4 +267,32 @@ fn a_log_that_committed_something_else_than_the_state_is_refused() {
     };
     let error = log.reset(5, 4, hard_state).expect_err("commit is behind");
     assert!(matches!(error, StorageError::Order(_)), "{error}");
+}
+
+#[test]
+fn a_log_that_begins_behind_an_older_state_settles_no_newer_one() {
+    let disks = Disks::new();
+    let (store, mut log, _) = disks.start().expect("start");
+    for index in [20, 30] {
+        let mark = FlushMark {
+            applied: Index(index),
+            term: Term(5),
+            side: Vec::new(),
+        };
+        store.flush_base(std::iter::empty(), &mark).expect("flush");
+    }
+    let hard_state = HardState {
+        term: 5,
+        vote: 0,
+        commit: 20,
+    };
+    log.reset(20, 5, hard_state).expect("behind the first");
+    store.settle_base(Index(20)).expect("settle");
+    assert_eq!(store.base().expect("base"), Some((Index(30), Term(5))));
+    // The log could not begin behind the second before the crash.
+    let after = disks.copy();
+    drop((store, log));
+    let (store, _, recovered) = after.start().expect("it begins there now");
+    assert_eq!((recovered.base, recovered.entries.len()), ((30, 5), 0));
+    assert_eq!(store.base().expect("base"), None);
 }

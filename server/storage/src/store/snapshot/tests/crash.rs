@@ -21,7 +21,7 @@ fn start(state: &MemDisk, log: &MemDisk) -> Result<(StateStore, Log, RecoveredLo
         base: store.base()?.map(|(index, term)| (index.0, term.0)),
     };
     let (log, recovered) = Log::open(Arc::new(log.clone()), options)?;
-    store.settle_base()?;
+    store.settle_base(restored.applied)?;
     Ok((store, log, recovered))
 }
 
@@ -72,7 +72,7 @@ fn catch_up(
     let staged = sink.finish()?;
     let restored = store.install(staged)?;
     log.reset(restored.applied.0, restored.term.0, hard_state(50))?;
-    store.settle_base()?;
+    store.settle_base(restored.applied)?;
     log.recycler().run()?;
     let next = Entry {
         term: 4,
