@@ -17,6 +17,7 @@ const FILES: &[&str] = &[
     "membership.proto",
     "peer.proto",
     "transport.proto",
+    "trust.proto",
 ];
 
 /// Packages whose messages clients may write as JSON.
@@ -39,6 +40,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     prost_build::Config::new()
         // Keys and values are shared, not copied, on their way through the server.
         .bytes(["."])
+        // Rare and large: the others need not make room for it.
+        .boxed(".kvorumpb.Command.op.trust")
         .compile_fds(descriptors)?;
     Ok(())
 }

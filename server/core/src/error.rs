@@ -1,5 +1,7 @@
 //! Every refusal a client can see, one variant each; the gRPC codes and etcd's exact texts live at the edge.
 
+use crate::trust::TrustRefused;
+
 /// A request that the machine refuses. The display text is for logs; clients get etcd's own text from the edge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -165,10 +167,13 @@ pub enum Error {
     /// Users or roles have changed since the caller was identified.
     #[error("revision of auth store is old")]
     AuthOldRevision,
+    /// What the trust state refuses.
+    #[error(transparent)]
+    Trust(#[from] TrustRefused),
 }
 
 /// Every error, by its code between members: the place here. New ones come at the end.
-const CODES: [Error; 54] = [
+const CODES: [Error; 67] = [
     Error::EmptyKey,
     Error::KeyNotFound,
     Error::ValueProvided,
@@ -223,6 +228,19 @@ const CODES: [Error; 54] = [
     Error::InvalidAuthToken,
     Error::InvalidAuthMgmt,
     Error::AuthOldRevision,
+    Error::Trust(TrustRefused::NotReady),
+    Error::Trust(TrustRefused::Exists),
+    Error::Trust(TrustRefused::Malformed),
+    Error::Trust(TrustRefused::Stale),
+    Error::Trust(TrustRefused::TokenUnknown),
+    Error::Trust(TrustRefused::TokenExpired),
+    Error::Trust(TrustRefused::TokenUsed),
+    Error::Trust(TrustRefused::TokenRole),
+    Error::Trust(TrustRefused::TooMany),
+    Error::Trust(TrustRefused::NotDenied),
+    Error::Trust(TrustRefused::RotationUnderway),
+    Error::Trust(TrustRefused::NoRotation),
+    Error::Trust(TrustRefused::RotationWaits),
 ];
 
 impl Error {

@@ -19,6 +19,7 @@ pub mod node;
 pub mod replica;
 pub mod reply;
 mod sessions;
+pub mod trust;
 pub mod types;
 pub mod watch;
 

@@ -18,6 +18,7 @@ use crate::mvcc::store::{META_DIGEST, META_FINISHED_COMPACT, META_SCHEDULED_COMP
 use crate::mvcc::{Event, OpCounts, ReadError, Store, Writing};
 use crate::reply::{AuthReply, Reply};
 use crate::sessions::Sessions;
+use crate::trust::Trust;
 use crate::types::{LeaseId, RequestId};
 
 const META_CLUSTER_VERSION: &str = "cluster_version";
@@ -71,6 +72,8 @@ pub struct Machine {
     members: Members,
     cluster_version: Option<String>,
     sessions: Sessions,
+    /// Shared with readers; copied where it changes, which is rare.
+    trust: Arc<Trust>,
 }
 
 /// What one command brought about, before it is wrapped up.
@@ -94,6 +97,7 @@ impl Machine {
             members: Members::default(),
             cluster_version: None,
             sessions: Sessions::default(),
+            trust: Arc::default(),
         }
     }
 
@@ -137,6 +141,12 @@ impl Machine {
     #[must_use]
     pub fn members(&self) -> &Members {
         &self.members
+    }
+
+    /// The certificate authority and who is trusted.
+    #[must_use]
+    pub fn trust(&self) -> &Arc<Trust> {
+        &self.trust
     }
 
     /// The decided cluster version.
@@ -283,6 +293,7 @@ impl Machine {
             }
             Op::DigestCheck(_) => Ok(Reply::Done),
             Op::Auth(op) => self.change_auth(store, context, op, effect),
+            Op::Trust(r) => self.change_trust(store, r),
             Op::ClusterVersion(r) => {
                 store.note(SideChange::MetaPut(
                     META_CLUSTER_VERSION.into(),
@@ -372,6 +383,19 @@ impl Machine {
             .map(Reply::Members)
     }
 
+    fn change_trust(
+        &mut self,
+        store: &mut Store,
+        r: &kvorumpb::TrustOp,
+    ) -> Result<Reply, ReadError> {
+        let mut notes = Vec::new();
+        let trust = Arc::make_mut(&mut self.trust);
+        let reply = trust.apply(r, &self.members, &mut notes);
+        let reply = reply.map_err(Error::Trust)?;
+        notes.into_iter().for_each(|note| store.note(note));
+        Ok(reply)
+    }
+
     fn members_noted<R>(
         &mut self,
         store: &mut Store,
@@ -403,6 +427,7 @@ impl Machine {
             } else if !self.members.restore(key, value)
                 && !self.sessions.restore(key, value)
                 && !auth.restore(key, value)
+                && !Arc::make_mut(&mut self.trust).restore(key, value)
             {
                 self.alarms.restore(key);
             }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use kvorum_proto::etcdserverpb as pb;
+use kvorum_proto::kvorumpb;
 
 /// Answer to a range, with the pairs still in their stored encoding so that nobody decodes what it only passes on.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -37,6 +38,8 @@ pub enum Reply {
     Auth(AuthReply),
     /// To a change of the members: all of them, after it.
     Members(Vec<pb::Member>),
+    /// To the use of a join token: what it is good for.
+    TokenBurned(Box<kvorumpb::JoinToken>),
     /// To commands that only the cluster itself sends.
     Done,
 }

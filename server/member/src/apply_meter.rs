@@ -12,7 +12,7 @@ use crate::families::{Doubling, counter, histograms};
 const SLOW: Duration = Duration::from_millis(100);
 
 /// etcd's names of what a command does.
-const NAMES: [&str; 24] = [
+const NAMES: [&str; 25] = [
     "Put",
     "DeleteRange",
     "Txn",
@@ -37,6 +37,7 @@ const NAMES: [&str; 24] = [
     "AuthRoleGrantPermission",
     "AuthRoleRevokePermission",
     "Authenticate",
+    "Trust",
 ];
 
 /// The histograms; a series exists from its first command on, as in etcd.
@@ -61,6 +62,7 @@ const fn place(op: &Op) -> usize {
         Op::MemberUpdate(_) => 10,
         Op::DigestCheck(_) => 11,
         Op::Auth(op) => 12 + auth_place(op.op.as_ref()),
+        Op::Trust(_) => 24,
     }
 }
 

@@ -149,5 +149,13 @@ impl Driver {
             .is_learner
             .store(is_learner, Ordering::SeqCst);
         *self.shared.view.write() = Arc::new(view);
+        let trust = machine.trust();
+        self.shared.trust.send_if_modified(|told| {
+            let is_news = !Arc::ptr_eq(told, trust);
+            if is_news {
+                told.clone_from(trust);
+            }
+            is_news
+        });
     }
 }

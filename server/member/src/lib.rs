@@ -52,6 +52,7 @@ mod snapshot;
 mod start;
 mod stats;
 mod store_thread;
+pub mod trust;
 mod watch;
 
 pub use auth::AuthListener;

@@ -231,7 +231,11 @@ impl Handle {
         true
     }
 
-    async fn change(&self, caller: &Caller, ops: Vec<MemberOp>) -> Result<Vec<pb::Member>, Error> {
+    pub(crate) async fn change(
+        &self,
+        caller: &Caller,
+        ops: Vec<MemberOp>,
+    ) -> Result<Vec<pb::Member>, Error> {
         let change = |id: kvorum_core::RequestId| {
             Ask::Change(MemberChange {
                 request_id: id.0,
@@ -247,7 +251,7 @@ impl Handle {
     }
 
     /// URLs in their plain form, if the other members can use them. `of` is whose they become, where it is one already.
-    fn checked_urls(
+    pub(crate) fn checked_urls(
         &self,
         given: &[String],
         of: Option<MemberId>,

@@ -1,12 +1,13 @@
 //! What the threads of a member share.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use kvorum_core::log::HardState;
 use kvorum_core::mvcc::Store;
 use kvorum_core::replica::SnapshotWanted;
+use kvorum_core::trust::Trust;
 use kvorum_core::{Index, Machine, MachineOptions, MemberId, Term};
 use kvorum_proto::etcdserverpb as pb;
 use kvorum_proto::kvorumpb::{PeerMessage, RaftMessage};
@@ -27,6 +28,7 @@ use crate::meters::Meters;
 use crate::options::MemberOptions;
 use crate::port::{Ask, Port};
 use crate::stats::Sampler;
+use crate::trust::Clerk;
 use crate::watch::Watching;
 
 /// What wakes the core thread.
@@ -145,6 +147,10 @@ pub(crate) struct Shared {
     pub(crate) view: RwLock<Arc<View>>,
     /// Users and roles.
     pub(crate) auth: PublishedAuth,
+    /// Whom the cluster trusts; sent anew when that changes.
+    pub(crate) trust: watch::Sender<Arc<Trust>>,
+    /// Signs for others, where the cluster has an authority of its own.
+    pub(crate) clerk: OnceLock<Arc<Clerk>>,
     /// For large replies of all I/O threads.
     pub(crate) budget: Arc<Budget>,
     /// For requests of which a part has come: of its own, so that slow readers cannot keep writers out.

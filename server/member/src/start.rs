@@ -1,7 +1,7 @@
 //! Starting and stopping a member: recover, go on where the log ends, end with everything flushed.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use kvorum_core::MemberId;
@@ -151,6 +151,8 @@ impl Member {
             published,
             view: RwLock::new(Arc::new(View::default())),
             auth: PublishedAuth::new(auth),
+            trust: watch::channel(Arc::default()).0,
+            clerk: OnceLock::new(),
             budget: Budget::new(replying, REPLY_FREE_BYTES, patience),
             receive_budget: Budget::new(receiving, RECEIVE_FREE_BYTES, patience),
             ports: RwLock::default(),

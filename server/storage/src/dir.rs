@@ -8,6 +8,7 @@
 //! | `state.redb` | the state store |
 //! | `state.redb.incoming-*` | a state that was to take its place when a crash came; the next start removes it |
 //! | `rebuild` | the files are not to be trusted: the member gets its state from the others; with the reason |
+//! | `pki/` | keys and certificates, where the cluster makes its own; no file of this crate's |
 //! | `damaged/` | files that were not to be trusted, the last ones |
 //! | `snapshot-*.spool` | what a crash left of a snapshot on its way to a client; the next start removes it |
 
@@ -38,10 +39,12 @@ pub(crate) const IDENTITY: &str = "member.json";
 const STORE: &str = "state.redb";
 const PRIVATE: u32 = 0o700;
 
-/// Names that may be here before the identity is: what a crash left of files in the making, and what file systems add.
-const LEFT_OVER: [&str; 7] = [
+/// Names that may be here before the identity is: what a crash left of files in the making, the keys of a member that has
+/// not started yet, and what file systems add.
+const LEFT_OVER: [&str; 8] = [
     "damaged",
     "member.json.new",
+    "pki",
     "rebuild",
     "rebuild.new",
     "state.redb.new",

@@ -269,6 +269,7 @@ const fn wire(error: Error) -> (Code, &'static str) {
         Unavailable, Unknown,
     };
     match error {
+        Error::Trust(refused) => trust::wire(refused),
         Error::EmptyKey => (InvalidArgument, "etcdserver: key is not provided"),
         Error::KeyNotFound => (InvalidArgument, "etcdserver: key not found"),
         Error::ValueProvided => (InvalidArgument, "etcdserver: value is provided"),
@@ -386,6 +387,7 @@ const fn wire_of_members(error: Error) -> (Code, &'static str) {
 
 #[cfg(test)]
 mod dictionary;
+mod trust;
 
 #[cfg(test)]
 mod tests {

@@ -146,6 +146,7 @@ pub fn command(op: &Op) -> Vec<Need<'_>> {
         | Op::LeaseCheckpoint(_)
         | Op::Publish(_)
         | Op::ClusterVersion(_)
+        | Op::Trust(_)
         | Op::DigestCheck(_) => needs.push(Need::Admin),
     }
     needs

@@ -71,8 +71,9 @@ pub fn check(
             Some(Op::AddLearner(_)) | None => {}
         }
         after.carry_out(op, &mut unused)?;
-        let is_new_learner = matches!(op, Some(Op::AddLearner(_)));
-        if is_new_learner && after.learners().count() > known.learners_max {
+        // One that is about to vote is not there to learn.
+        let is_new_learner = matches!(op, Some(Op::AddLearner(new)) if !new.promote);
+        if is_new_learner && after.lasting_learners().count() > known.learners_max {
             return Err(Error::TooManyLearners);
         }
     }

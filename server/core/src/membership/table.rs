@@ -64,6 +64,12 @@ impl Members {
         self.iter().filter(|m| m.is_learner)
     }
 
+    /// The learners that nobody wants to vote.
+    pub fn lasting_learners(&self) -> impl Iterator<Item = &pb::Member> {
+        self.learners()
+            .filter(|m| !self.promote.contains(&MemberId(m.id)))
+    }
+
     /// The learners that are to vote as soon as they have caught up.
     pub fn to_promote(&self) -> impl Iterator<Item = MemberId> {
         self.promote.iter().copied()

@@ -164,7 +164,13 @@ impl Replica {
 fn changes_view(command: &Command) -> bool {
     matches!(
         command.op,
-        Some(Op::Alarm(_) | Op::Publish(_) | Op::ClusterVersion(_) | Op::MemberUpdate(_))
+        Some(
+            Op::Alarm(_)
+                | Op::Publish(_)
+                | Op::ClusterVersion(_)
+                | Op::MemberUpdate(_)
+                | Op::Trust(_)
+        )
     )
 }
 

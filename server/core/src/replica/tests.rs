@@ -214,6 +214,7 @@ fn a_leader_that_removed_itself_tells_those_who_lack_its_removal() {
     cluster.isolate(late);
     cluster.put(leader, "a", "1");
     let change = MemberChange {
+        caller: None,
         request_id: 0,
         ops: vec![MemberOp {
             op: Some(member_op::Op::Remove(leader)),

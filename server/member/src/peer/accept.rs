@@ -16,7 +16,9 @@ use super::dial::tune;
 use super::hello::{Guest, judge, refusal, refusal_name, welcome};
 use super::hub::Hub;
 use super::incoming::{Farewell, receive};
-use super::wire::{AnyStream, Wire};
+use super::join::Asked;
+use super::own_tls::Came;
+use super::wire::Wire;
 use super::{ask, snapshot};
 
 /// Connections that have not introduced themselves yet.
@@ -98,8 +100,9 @@ async fn introduced(hub: Arc<Hub>, socket: TcpStream, from: SocketAddr, tls: boo
     let met = met.unwrap_or_else(|_| Err("it did not introduce itself in time".into()));
     drop(place);
     match met {
-        Ok(Some((wire, hello, guest))) => serve(hub, wire, hello, guest).await,
-        Ok(None) => {}
+        Ok(Met::Guest(wire, hello, guest)) => serve(hub, *wire, hello, guest).await,
+        Ok(Met::Joiner(asked)) => asked.answer(&hub, from).await,
+        Ok(Met::Refused) => {}
         Err(reason) => {
             if hub.is_news(format!("{} {reason}", from.ip())) {
                 tracing::warn!(remote = %from, reason, "rejected connection on peer endpoint");
@@ -108,21 +111,37 @@ async fn introduced(hub: Arc<Hub>, socket: TcpStream, from: SocketAddr, tls: boo
     }
 }
 
-/// The handshake; nobody if the other side was refused in the proper form.
-async fn meet(
-    hub: &Hub,
-    socket: TcpStream,
-    tls: bool,
-) -> Result<Option<(Wire, Hello, Guest)>, String> {
+/// What came of a handshake.
+enum Met {
+    Guest(Box<Wire>, Hello, Guest),
+    /// Somebody who wants to become a member, and has said so.
+    Joiner(Asked),
+    /// It was told so in the proper form.
+    Refused,
+}
+
+/// The handshake.
+async fn meet(hub: &Hub, socket: TcpStream, tls: bool) -> Result<Met, String> {
     tune(&socket, hub.timing.patience);
     let patience = hub.timing.handshake;
-    let stream: AnyStream = match (&hub.tls, tls) {
+    let came = match (&hub.tls, tls) {
         (Some(config), true) => config.accept(socket).await?,
         (None, true) => return Err("an https:// listener without a certificate".into()),
-        (_, false) => Box::new(socket),
+        (_, false) => Came::Member(Box::new(socket), None),
     };
-    let mut wire = Wire::new(stream);
+    let (stream, shown) = match came {
+        Came::Member(stream, shown) => (stream, shown),
+        Came::Joiner(stream) => return Ok(Met::Joiner(Asked::read(*stream).await?)),
+    };
+    let mut wire = Wire::new(stream, shown);
     let hello = wire.greeted(patience).await.map_err(|e| e.to_string())?;
+    let shown = wire.shown.as_ref().map(|shown| shown.member.0);
+    if shown.is_some_and(|id| hello.from != 0 && id != hello.from) {
+        return Err(format!(
+            "it says that it is {:x}, and shows the certificate of another member",
+            hello.from
+        ));
+    }
     let home = hub.identity();
     let judged = judge(&hello, home, &hub.removed())
         .and_then(|guest| hub.incoming.lock().has_room(guest).map(|()| guest));
@@ -131,13 +150,13 @@ async fn meet(
             let answer = welcome(home, &hello);
             let welcomed = wire.welcome(&answer, patience).await;
             welcomed.map_err(|e| e.to_string())?;
-            Ok(Some((wire, hello, guest)))
+            Ok(Met::Guest(Box::new(wire), hello, guest))
         }
         Err(reason) => {
             let refusal = refusal(reason, home);
             complain(hub, &hello, reason);
             wire.refuse(&refusal, patience).await;
-            Ok(None)
+            Ok(Met::Refused)
         }
     }
 }
@@ -195,6 +214,7 @@ async fn bulk(
     farewell: Farewell,
 ) -> Result<(), super::wire::Broken> {
     use super::frame::{FrameError, Kind};
+    let shown = wire.shown.clone();
     let work = async {
         let first = wire.receiver.next(hub.timing.handshake).await?;
         match (first.kind, from) {
@@ -212,5 +232,6 @@ async fn bulk(
     tokio::select! {
         ended = work => ended,
         _ = farewell => Ok(()),
+        broken = hub.distrusted(shown.as_ref()) => Err(broken),
     }
 }

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use super::hello::explain;
 use super::hub::Hub;
+use super::own_tls::Shown;
 use super::wire::{AnyStream, Broken, Wire};
 
 /// Addresses of one name that are tried.
@@ -100,10 +101,15 @@ pub(crate) async fn dial(
 }
 
 async fn reach(hub: &Hub, url: &PeerUrl, hello: &Hello) -> Result<(Wire, Welcome), NotReached> {
-    let stream = secure(hub, url).await.map_err(NotReached::Failed)?;
-    let mut wire = Wire::new(stream);
+    let (stream, shown) = secure(hub, url).await.map_err(NotReached::Failed)?;
+    let mut wire = Wire::new(stream, shown);
     match wire.greet(hello, hub.timing.handshake).await {
         Ok(welcome) => {
+            let shown = wire.shown.as_ref().map(|shown| shown.member.0);
+            if shown.is_some_and(|id| welcome.member_id != 0 && id != welcome.member_id) {
+                let text = "its certificate is another member's";
+                return Err(NotReached::Failed(text.into()));
+            }
             let wrong = hello.to != 0
                 && (welcome.member_id, welcome.cluster_id) != (hello.to, hello.cluster_id);
             if wrong {
@@ -123,7 +129,7 @@ async fn reach(hub: &Hub, url: &PeerUrl, hello: &Hello) -> Result<(Wire, Welcome
     }
 }
 
-async fn secure(hub: &Hub, url: &PeerUrl) -> Result<AnyStream, String> {
+async fn secure(hub: &Hub, url: &PeerUrl) -> Result<(AnyStream, Option<Shown>), String> {
     let refused = "plain HTTP to peers is not allowed: use https:// peer URLs, or set \
                    peer-allow-plain on every member";
     if !url.tls && !hub.allow_plain {
@@ -131,7 +137,7 @@ async fn secure(hub: &Hub, url: &PeerUrl) -> Result<AnyStream, String> {
     }
     let socket = connect(hub, url).await?;
     if !url.tls {
-        return Ok(Box::new(socket));
+        return Ok((Box::new(socket), None));
     }
     let tls = hub
         .tls

@@ -17,10 +17,13 @@ use super::dial::PeerUrl;
 use super::hello::{PROTOCOL, PROTOCOL_MIN, PeerIdentity, SERVER_VERSION};
 use super::incoming::Incoming;
 use super::jitter::Jitter;
+use super::join::Joins;
 use super::meters::{PeerMeters, RouteMeters};
+use super::own_tls::Shown;
 use super::queue::{Pushed, Queue};
 use super::snapshot::{Slot, SnapshotStaging};
 use super::tls::PeerTls;
+use super::wire::Broken;
 use super::{PeerAsk, PeerEvent, PeerMessage, lane};
 
 /// What may wait for the control lane of one peer, bytes.
@@ -132,9 +135,12 @@ pub(crate) struct Hub {
     pub(crate) runtime: Handle,
     pub(crate) incoming: Mutex<Incoming>,
     pub(crate) sending: Semaphore,
+    /// Places for requests to join.
+    pub(crate) joining: Semaphore,
     pub(crate) slot: tokio::sync::Mutex<Slot>,
     advertise_urls: Vec<String>,
     home: RwLock<Option<Arc<Home>>>,
+    joins: RwLock<Option<Joins>>,
     routes: RwLock<BTreeMap<MemberId, Arc<Route>>>,
     removed: RwLock<BTreeSet<MemberId>>,
     complaints: Mutex<BTreeSet<String>>,
@@ -156,9 +162,11 @@ impl Hub {
             runtime,
             incoming: Mutex::default(),
             sending: Semaphore::new(SENDING_MAX),
+            joining: super::join::places(),
             slot: tokio::sync::Mutex::default(),
             advertise_urls: options.advertise_urls.clone(),
             home: RwLock::default(),
+            joins: RwLock::default(),
             routes: RwLock::default(),
             removed: RwLock::default(),
             complaints: Mutex::default(),
@@ -175,6 +183,31 @@ impl Hub {
 
     pub(crate) fn begin(&self, home: Home) {
         *self.home.write() = Some(Arc::new(home));
+    }
+
+    /// Who answers those who want to join.
+    pub(crate) fn joins(&self) -> Option<Joins> {
+        self.joins.read().clone()
+    }
+
+    pub(crate) fn serve_joins(&self, joins: Joins) {
+        *self.joins.write() = Some(joins);
+    }
+
+    /// Ends when the certificate that the other end showed is not accepted any more; never where there is none.
+    pub(crate) async fn distrusted(&self, shown: Option<&Shown>) -> Broken {
+        match (self.tls.as_ref().and_then(PeerTls::as_own), shown) {
+            (Some(own), Some(shown)) => Broken::Distrusted(own.distrusted(shown).await),
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// Ends when a connection had better be made anew, as its certificates have changed since.
+    pub(crate) async fn outdated(&self, shown: Option<&Shown>) {
+        match (self.tls.as_ref().and_then(PeerTls::as_own), shown) {
+            (Some(own), Some(shown)) => own.outdated(shown).await,
+            _ => std::future::pending().await,
+        }
     }
 
     pub(crate) fn removed(&self) -> BTreeSet<MemberId> {

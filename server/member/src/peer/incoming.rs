@@ -1,6 +1,7 @@
 //! Connections of members that dialled us: who is there, and what the lanes bring.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 
 use kvorum_core::MemberId;
 use kvorum_proto::kvorumpb::{PeerLane, PeerProbe, PeerRefusalReason as Reason};
@@ -128,7 +129,9 @@ pub(crate) async fn receive(
     let Wire {
         mut sender,
         mut receiver,
+        shown,
     } = wire;
+    let mut distrusted = pin!(hub.distrusted(shown.as_ref()));
     let patience = hub.timing.patience;
     let counted = hub.meters.received(from);
     let mut counted_bytes = 0;
@@ -146,6 +149,10 @@ pub(crate) async fn receive(
                     sender.close().await;
                 }
                 return Ok(());
+            }
+            broken = &mut distrusted => {
+                sender.close().await;
+                return Err(broken);
             }
             _ = ticks.tick() => {
                 if silence.at_tick(receiver.bytes) > patience.div_duration_f32(hub.timing.probe) as u32 {

@@ -1,6 +1,7 @@
 //! One lane to one peer: dials, keeps the connection, writes what waits, and notices when nobody listens any more.
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 
 use kvorum_core::replica::Lane;
@@ -13,6 +14,7 @@ use super::dial::{NotReached, PeerUrl, dial};
 use super::frame::{FrameError, Kind};
 use super::hub::{Home, Hub, Route};
 use super::jitter::Backoff;
+use super::own_tls::Shown;
 use super::wire::{Broken, Receiver, Sender, WRITE_BYTES, Wire};
 
 /// Dials whenever there is no connection, for as long as the peer is a member.
@@ -26,6 +28,10 @@ pub(crate) async fn keep(hub: Arc<Hub>, home: Arc<Home>, route: Arc<Route>, lane
                 let begin = Instant::now();
                 connected(&hub, &home, &route, lane, &url, &welcome);
                 let Err(broken) = carry(&hub, &route, lane, wire).await;
+                if matches!(broken, Broken::Outdated) {
+                    // Nothing was lost: what comes meanwhile waits for the next connection.
+                    continue;
+                }
                 lost(&hub, &home, &route, lane, &broken);
                 if begin.elapsed() > hub.timing.backoff_max * 2 {
                     backoff.reset();
@@ -124,11 +130,16 @@ type Probe = Mutex<Option<(u64, Instant)>>;
 
 /// Writes and listens until one of both fails.
 async fn carry(hub: &Hub, route: &Route, lane: Lane, wire: Wire) -> Result<Infallible, Broken> {
-    let Wire { sender, receiver } = wire;
+    let Wire {
+        sender,
+        receiver,
+        shown,
+    } = wire;
     let probe = Probe::default();
     tokio::select! {
-        ended = write(hub, route, lane, sender, &probe) => ended,
+        ended = write(hub, route, lane, sender, shown.as_ref(), &probe) => ended,
         ended = listen(hub, route, receiver, &probe) => ended,
+        broken = hub.distrusted(shown.as_ref()) => Err(broken),
     }
 }
 
@@ -137,8 +148,10 @@ async fn write(
     route: &Route,
     lane: Lane,
     mut sender: Sender,
+    shown: Option<&Shown>,
     probe: &Probe,
 ) -> Result<Infallible, Broken> {
+    let mut outdated = pin!(hub.outdated(shown));
     let queue = route.queue(lane);
     let mut batch = Vec::new();
     let mut number = 0;
@@ -157,6 +170,11 @@ async fn write(
         }
         tokio::select! {
             () = queue.arrived() => {}
+            // Between two messages, so that all of them arrive.
+            () = &mut outdated => {
+                sender.close().await;
+                return Err(Broken::Outdated);
+            }
             _ = ticks.tick() => {
                 number += 1;
                 probe.lock().get_or_insert((number, Instant::now()));

@@ -21,8 +21,10 @@ mod hello;
 mod hub;
 mod incoming;
 mod jitter;
+mod join;
 mod lane;
 mod meters;
+mod own_tls;
 mod queue;
 mod snapshot;
 #[cfg(test)]
@@ -50,6 +52,8 @@ pub use ask::{AskError, PeerAsk};
 pub use hello::PeerIdentity;
 pub use hub::{Asks, Events};
 use hub::{Home, Hub, Timing};
+pub(crate) use join::{JOIN_FRAME_BYTES_MAX, JoinAsk, Joins};
+pub(crate) use own_tls::{OwnConfig, OwnTls};
 pub use snapshot::{SnapshotChunks, SnapshotIntake, SnapshotStaging, Staged};
 pub use tls::{PeerTls, PeerTlsError, PeerTlsOptions};
 
@@ -272,6 +276,11 @@ impl Peers {
             asks,
             staging,
         });
+    }
+
+    /// From now on those who want to join are answered.
+    pub(crate) fn serve_joins(&self, joins: Joins) {
+        self.hub.serve_joins(joins);
     }
 
     /// Sends, or drops and reports the peer as unreachable. Never blocks.

@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
+use super::own_tls::{Came, OwnTls, Shown};
 use super::wire::AnyStream;
 
 /// What both sides must agree on, so that no other protocol can be talked into this one.
@@ -57,7 +58,17 @@ pub enum PeerTlsError {
 
 /// TLS of the peer connections, ready to use.
 #[derive(Clone)]
-pub struct PeerTls {
+pub struct PeerTls(Kind);
+
+#[derive(Clone)]
+enum Kind {
+    Files(Files),
+    Own(OwnTls),
+}
+
+/// TLS from files that an operator gives.
+#[derive(Clone)]
+struct Files {
     acceptor: TlsAcceptor,
     connector: TlsConnector,
     allowed: Arc<Allowed>,
@@ -109,26 +120,62 @@ impl PeerTls {
             .map_err(PeerTlsError::Pair)?;
         client.resumption = rustls::client::Resumption::disabled();
         client.alpn_protocols = vec![PROTOCOL_NAME.to_vec()];
-        Ok(Self {
+        Ok(Self(Kind::Files(Files {
             acceptor: TlsAcceptor::from(Arc::new(server)),
             connector: TlsConnector::from(Arc::new(client)),
             allowed: Arc::new(Allowed {
                 cns: options.allowed_cns.clone(),
                 hostnames: options.allowed_hostnames.clone(),
             }),
-        })
+        })))
+    }
+
+    /// TLS by certificates of the cluster's own authority.
+    pub(crate) fn own(tls: OwnTls) -> Self {
+        Self(Kind::Own(tls))
+    }
+
+    /// Where certificates of the cluster's own authority come from; none with files.
+    pub(crate) fn as_own(&self) -> Option<&OwnTls> {
+        match &self.0 {
+            Kind::Files(_) => None,
+            Kind::Own(own) => Some(own),
+        }
     }
 
     /// The side that was dialled.
-    pub(crate) async fn accept(&self, socket: TcpStream) -> Result<AnyStream, String> {
+    pub(crate) async fn accept(&self, socket: TcpStream) -> Result<Came, String> {
+        match &self.0 {
+            Kind::Files(files) => Ok(Came::Member(files.accept(socket).await?, None)),
+            Kind::Own(own) => own.accept(socket).await,
+        }
+    }
+
+    /// The side that dials.
+    pub(crate) async fn connect(
+        &self,
+        host: &str,
+        socket: TcpStream,
+    ) -> Result<(AnyStream, Option<Shown>), String> {
+        match &self.0 {
+            Kind::Files(files) => Ok((files.connect(host, socket).await?, None)),
+            Kind::Own(own) => {
+                let (stream, shown) = own.connect(host, socket).await?;
+                Ok((stream, Some(shown)))
+            }
+        }
+    }
+}
+
+impl Files {
+    async fn accept(&self, socket: TcpStream) -> Result<AnyStream, String> {
         let stream = self.acceptor.accept(socket).await;
         let stream = stream.map_err(|error| words(&error))?;
         self.allowed.check(stream.get_ref().1.peer_certificates())?;
         Ok(Box::new(stream))
     }
 
-    /// The side that dials.
-    pub(crate) async fn connect(&self, host: &str, socket: TcpStream) -> Result<AnyStream, String> {
+    async fn connect(&self, host: &str, socket: TcpStream) -> Result<AnyStream, String> {
         let name = match host.parse::<IpAddr>() {
             Ok(ip) => ServerName::from(ip),
             Err(_) => ServerName::try_from(host.to_owned())
@@ -142,7 +189,7 @@ impl PeerTls {
 }
 
 /// What rustls says, and what it means where that is not plain.
-fn words(error: &std::io::Error) -> String {
+pub(super) fn words(error: &std::io::Error) -> String {
     let tls = error
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<rustls::Error>());

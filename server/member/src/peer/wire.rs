@@ -13,6 +13,7 @@ use super::frame::{
     FRAME_BYTES_MAX, Frame, FrameError, GREETING_BYTES_MAX, Joiner, Kind, PREAMBLE, Splitter,
     check_preamble,
 };
+use super::own_tls::Shown;
 
 /// Room for what one read may bring.
 const READ_BYTES: usize = 64 << 10;
@@ -43,6 +44,10 @@ pub(crate) enum Broken {
     Refused(PeerRefusal),
     #[error("{0}")]
     Ours(&'static str),
+    #[error("its certificate is not accepted any more: {0}")]
+    Distrusted(String),
+    #[error("there is a newer certificate")]
+    Outdated,
 }
 
 /// The receiving end.
@@ -156,10 +161,12 @@ impl Sender {
 pub(crate) struct Wire {
     pub(crate) sender: Sender,
     pub(crate) receiver: Receiver,
+    /// Whose certificate the other end showed, where that says who it is.
+    pub(crate) shown: Option<Shown>,
 }
 
 impl Wire {
-    pub(crate) fn new(stream: AnyStream) -> Self {
+    pub(crate) fn new(stream: AnyStream, shown: Option<Shown>) -> Self {
         let (read, write) = tokio::io::split(stream);
         Self {
             sender: Sender {
@@ -173,6 +180,7 @@ impl Wire {
                 splitter: Splitter::new(GREETING_BYTES_MAX),
                 bytes: 0,
             },
+            shown,
         }
     }
 

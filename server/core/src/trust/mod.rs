@@ -1,0 +1,124 @@
+//! What the members trust: the roots, the issuing certificate, the tokens to join with, who is not accepted any more, and
+//! where the change of the root stands. (SECURITY.md 3.2, 3.3)
+//!
+//! All of it is replicated. Nothing here reads a certificate or makes a key: whoever proposes a change brings them, sealed
+//! where they are secret, and the clock that it is judged by.
+
+mod apply;
+mod kept;
+mod refused;
+mod rotation;
+mod tokens;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use kvorum_proto::kvorumpb::{
+    JoinToken, TrustAck, TrustCertificate, TrustDenial, TrustHead, TrustIssuer, TrustRoot,
+};
+
+use crate::types::MemberId;
+
+pub use refused::TrustRefused;
+pub use rotation::{Progress, Stage};
+pub use tokens::TOKEN_LIFE_MAX_S;
+
+/// What the sealing of a root's key is bound to.
+pub const ROOT_KEY_AAD: &[u8] = b"kvorum root key";
+/// What the sealing of an issuing key is bound to.
+pub const ISSUING_KEY_AAD: &[u8] = b"kvorum issuing key";
+
+/// The replicated trust state.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Trust {
+    head: TrustHead,
+    roots: BTreeMap<u64, TrustRoot>,
+    tokens: BTreeMap<Bytes, JoinToken>,
+    denied_serials: BTreeMap<Bytes, TrustDenial>,
+    denied_users: BTreeMap<String, TrustDenial>,
+    certificates: BTreeMap<Bytes, TrustCertificate>,
+    acks: BTreeMap<MemberId, TrustAck>,
+}
+
+impl Trust {
+    /// True once there is an authority.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.head.domain.is_empty()
+    }
+
+    /// The trust domain, 16 bytes; empty before there is an authority.
+    #[must_use]
+    pub fn domain(&self) -> &Bytes {
+        &self.head.domain
+    }
+
+    /// Grows with every change of roots, issuer and rotation: such changes name the one they follow.
+    #[must_use]
+    pub fn authority(&self) -> u64 {
+        self.head.authority
+    }
+
+    /// The number of the bundle: which roots are trusted.
+    #[must_use]
+    pub fn bundle(&self) -> u64 {
+        self.head.bundle
+    }
+
+    /// The roots that are trusted, oldest first.
+    pub fn roots(&self) -> impl Iterator<Item = &TrustRoot> {
+        self.roots.values()
+    }
+
+    /// One root.
+    #[must_use]
+    pub fn root(&self, id: u64) -> Option<&TrustRoot> {
+        self.roots.get(&id)
+    }
+
+    /// What certificates are signed with now.
+    #[must_use]
+    pub fn issuer(&self) -> Option<&TrustIssuer> {
+        self.head.issuer.as_ref()
+    }
+
+    /// The tokens, used and expired ones among them for a while.
+    pub fn tokens(&self) -> impl Iterator<Item = &JoinToken> {
+        self.tokens.values()
+    }
+
+    /// One token.
+    #[must_use]
+    pub fn token(&self, id: &[u8]) -> Option<&JoinToken> {
+        self.tokens.get(id)
+    }
+
+    /// Serial numbers that are not accepted.
+    pub fn denied_serials(&self) -> impl Iterator<Item = &TrustDenial> {
+        self.denied_serials.values()
+    }
+
+    /// Users whose certificates are not accepted.
+    pub fn denied_users(&self) -> impl Iterator<Item = &TrustDenial> {
+        self.denied_users.values()
+    }
+
+    /// Certificates that were signed for clients and have not expired.
+    pub fn certificates(&self) -> impl Iterator<Item = &TrustCertificate> {
+        self.certificates.values()
+    }
+
+    /// What each member told of itself last.
+    pub fn acks(&self) -> impl Iterator<Item = &TrustAck> {
+        self.acks.values()
+    }
+
+    /// What one member told of itself last.
+    #[must_use]
+    pub fn ack(&self, id: MemberId) -> Option<&TrustAck> {
+        self.acks.get(&id)
+    }
+}

@@ -1,0 +1,108 @@
+//! The files of `pki/`: read at the start, written when something changes, each as a whole.
+
+use std::path::{Path, PathBuf};
+
+use kvorum_pki::files as on_disk;
+use kvorum_pki::seal::SealKey;
+use kvorum_pki::{Bundle, TrustDomain, bundle_pem, parse_bundle_pem};
+use rustls_pki_types::CertificateDer;
+
+use super::TrustError;
+
+/// What a founder proposes as the cluster's authority; an encoded `kvorumpb.TrustInit`.
+pub(crate) const FOUNDING: &str = "founding";
+
+/// The directory.
+#[derive(Clone, Debug)]
+pub(crate) struct Files(PathBuf);
+
+fn refused(error: impl std::fmt::Display) -> TrustError {
+    TrustError::Files(error.to_string())
+}
+
+impl Files {
+    /// A directory that is there and safe.
+    pub(crate) fn open(dir: &Path) -> Result<Self, TrustError> {
+        on_disk::check_dir(dir).map_err(refused)?;
+        Ok(Self(dir.to_path_buf()))
+    }
+
+    /// Makes the directory if need be.
+    pub(crate) fn create(dir: &Path) -> Result<Self, TrustError> {
+        on_disk::create_dir(dir).map_err(refused)?;
+        Self::open(dir)
+    }
+
+    pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>, TrustError> {
+        let read = on_disk::read_secret(&self.0, name).map_err(refused)?;
+        Ok(read.map(|bytes| bytes.to_vec()))
+    }
+
+    fn must(&self, name: &str) -> Result<Vec<u8>, TrustError> {
+        let found = self.read(name)?;
+        found.ok_or_else(|| {
+            let path = self.0.join(name);
+            TrustError::Files(format!(
+                "{} is missing: put it back from a backup, or have this machine join anew with a new token",
+                path.display()
+            ))
+        })
+    }
+
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), TrustError> {
+        on_disk::write_secret(&self.0, name, bytes).map_err(refused)
+    }
+
+    pub(crate) fn remove(&self, name: &str) -> Result<(), TrustError> {
+        on_disk::remove(&self.0, name).map_err(refused)
+    }
+
+    pub(crate) fn domain(&self) -> Result<TrustDomain, TrustError> {
+        let text = self.must(on_disk::DOMAIN)?;
+        let text = String::from_utf8_lossy(&text);
+        let domain = text.trim().parse();
+        domain.map_err(TrustError::pki("pki/domain"))
+    }
+
+    pub(crate) fn seal_key(&self) -> Result<SealKey, TrustError> {
+        SealKey::from_text(&self.must(on_disk::SEAL_KEY)?).map_err(refused)
+    }
+
+    /// The roots that this member accepts.
+    pub(crate) fn roots(&self) -> Result<Vec<CertificateDer<'static>>, TrustError> {
+        let pem = self.must(on_disk::CA_PEM)?;
+        parse_bundle_pem(&pem).map_err(TrustError::pki("pki/ca.pem"))
+    }
+
+    pub(crate) fn node(&self) -> Result<Bundle, TrustError> {
+        let pem = self.must(on_disk::NODE_PEM)?;
+        Bundle::from_pem(&pem).map_err(TrustError::pki("pki/node.pem"))
+    }
+
+    pub(crate) fn console(&self) -> Result<Option<Bundle>, TrustError> {
+        let pem = self.read(on_disk::CONSOLE_PEM)?;
+        let read = pem.map(|pem| Bundle::from_pem(&pem));
+        read.transpose().map_err(TrustError::pki("pki/console.pem"))
+    }
+
+    pub(crate) fn admin(&self) -> Result<Option<Bundle>, TrustError> {
+        let pem = self.read(on_disk::ADMIN_PEM)?;
+        let read = pem.map(|pem| Bundle::from_pem(&pem));
+        read.transpose().map_err(TrustError::pki("pki/admin.pem"))
+    }
+
+    pub(crate) fn write_roots(&self, roots: &[CertificateDer<'static>]) -> Result<(), TrustError> {
+        self.write(on_disk::CA_PEM, bundle_pem(roots).as_bytes())
+    }
+
+    pub(crate) fn write_bundle(&self, name: &str, bundle: &Bundle) -> Result<(), TrustError> {
+        self.write(name, bundle.to_pem().as_bytes())
+    }
+
+    /// The administrator's certificate, once as kvorum and once as etcdctl reads it.
+    pub(crate) fn write_admin(&self, bundle: &Bundle) -> Result<(), TrustError> {
+        self.write_bundle(on_disk::ADMIN_PEM, bundle)?;
+        self.write(on_disk::ADMIN_CRT, bundle.chain().to_pem().as_bytes())?;
+        self.write(on_disk::ADMIN_KEY, bundle.key().to_pem().as_bytes())
+    }
+}

@@ -1,0 +1,281 @@
+//! Lets a machine join that has a token: the token is used up through the log before anything is signed.
+
+use std::sync::Arc;
+
+use kvorum_core::membership::PeerUrl;
+use kvorum_core::reply::Reply;
+use kvorum_core::trust::{Trust, TrustRefused};
+use kvorum_core::{Error, MemberId};
+use kvorum_pki::{Subject, csr, proof};
+use kvorum_proto::etcdserverpb as pb;
+use kvorum_proto::kvorumpb::{
+    CertificateKind, JoinGranted, JoinRefusal, JoinRefused, JoinToken, JoinTokenIssued, TokenBurn,
+    TokenRole, join_response::Result as Joined, trust_op::Op,
+};
+
+use super::admin::{Clerk, TrustCallError, Wish};
+use super::leader::StepError;
+use super::membership::{Joining, id_of};
+use crate::handle::Handle;
+use crate::member_calls::MemberCallError;
+use crate::peer::JoinAsk;
+
+/// Longest name of a member, bytes.
+const NAME_BYTES_MAX: usize = 256;
+/// Peer URLs of a member.
+const URLS_MAX: usize = 16;
+
+/// Why somebody does not join.
+pub(crate) struct Refusal {
+    reason: JoinRefusal,
+    text: String,
+}
+
+impl Refusal {
+    fn new(reason: JoinRefusal, text: impl ToString) -> Self {
+        Self {
+            reason,
+            text: text.to_string(),
+        }
+    }
+}
+
+impl From<TrustRefused> for Refusal {
+    fn from(refused: TrustRefused) -> Self {
+        let reason = match refused {
+            TrustRefused::TokenUnknown => JoinRefusal::TokenUnknown,
+            TrustRefused::TokenExpired => JoinRefusal::TokenExpired,
+            TrustRefused::TokenUsed => JoinRefusal::TokenUsed,
+            TrustRefused::TokenRole => JoinRefusal::TokenRole,
+            TrustRefused::NotReady | TrustRefused::Stale => JoinRefusal::Later,
+            _ => JoinRefusal::Malformed,
+        };
+        Self::new(reason, refused)
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Trust(refused) => refused.into(),
+            Error::Timeout
+            | Error::NoLeader
+            | Error::LeaderChanged
+            | Error::NotLeader
+            | Error::Unhealthy
+            | Error::TooManyRequests
+            | Error::Stopped => Self::new(JoinRefusal::Later, error),
+            refused => Self::new(JoinRefusal::Member, refused),
+        }
+    }
+}
+
+impl From<MemberCallError> for Refusal {
+    fn from(error: MemberCallError) -> Self {
+        match error {
+            MemberCallError::Refused(error) => error.into(),
+            error @ MemberCallError::Url { .. } => Self::new(JoinRefusal::Member, error),
+        }
+    }
+}
+
+impl From<super::TrustError> for Refusal {
+    fn from(error: super::TrustError) -> Self {
+        Self::new(JoinRefusal::Malformed, error)
+    }
+}
+
+impl From<TrustCallError> for Refusal {
+    fn from(error: TrustCallError) -> Self {
+        match error {
+            TrustCallError::Refused(error) => error.into(),
+            error => Self::new(JoinRefusal::Malformed, error),
+        }
+    }
+}
+
+impl From<StepError> for Refusal {
+    fn from(error: StepError) -> Self {
+        TrustCallError::from(error).into()
+    }
+}
+
+/// Answers one request.
+pub(crate) async fn answer(handle: Handle, clerk: Option<Arc<Clerk>>, ask: JoinAsk) {
+    let joined = match clerk {
+        Some(clerk) => join(&handle, &clerk, &ask).await,
+        None => Err(TrustRefused::NotReady.into()),
+    };
+    let remote = ask.from;
+    let token = shown(&ask.request.token_id);
+    let result = match joined {
+        Ok(granted) => {
+            let member = format!("{:x}", granted.member_id);
+            tracing::info!(%remote, token, member, "a machine joins by a token");
+            Joined::Granted(granted)
+        }
+        Err(Refusal { reason, text }) => {
+            tracing::warn!(%remote, token, reason = text, "refused somebody who wants to join");
+            Joined::Refused(JoinRefused {
+                reason: reason.into(),
+                text,
+            })
+        }
+    };
+    ask.answer(result);
+}
+
+/// The id of a token; it is no secret.
+fn shown(id: &[u8]) -> String {
+    match <[u8; 10]>::try_from(id) {
+        Ok(id) => kvorum_pki::TokenId::from_bytes(id).to_string(),
+        Err(_) => "none".into(),
+    }
+}
+
+async fn join(handle: &Handle, clerk: &Clerk, ask: &JoinAsk) -> Result<JoinGranted, Refusal> {
+    let request = &ask.request;
+    if request.name.len() > NAME_BYTES_MAX || request.peer_urls.len() > URLS_MAX {
+        return Err(TrustRefused::Malformed.into());
+    }
+    // A token that was just made elsewhere is known here, too.
+    handle.read_barrier().await?;
+    let trust = handle.trust();
+    if !trust.is_ready() {
+        return Err(TrustRefused::NotReady.into());
+    }
+    let csr_sha256 = csr::digest(&request.csr_der);
+    check_proof(&trust, ask, &csr_sha256)?;
+    csr::verify(&request.csr_der).map_err(|error| Refusal::new(JoinRefusal::Malformed, error))?;
+    let burn = TokenBurn {
+        id: request.token_id.clone(),
+        csr_sha256: csr_sha256.to_vec().into(),
+        role: request.role,
+    };
+    let Reply::TokenBurned(token) = handle.trust_change(Op::TokenBurn(burn)).await? else {
+        return Err(Error::Stopped.into());
+    };
+    match token.role() {
+        TokenRole::Voter | TokenRole::Learner => {
+            let id = id_of(&csr_sha256);
+            let wish = Joining {
+                id,
+                peer_urls: request.peer_urls.clone(),
+                votes: token.role() == TokenRole::Voter,
+            };
+            let members = handle.member_join(&wish).await?;
+            node(handle, clerk, ask, &token, id, members).await
+        }
+        TokenRole::Rejoin => {
+            let id = MemberId(token.member_id);
+            let members = handle.members();
+            node(handle, clerk, ask, &token, id, members).await
+        }
+        TokenRole::Client => client(handle, clerk, ask, &token).await,
+        TokenRole::Unspecified => Err(TrustRefused::TokenRole.into()),
+    }
+}
+
+/// The proof is of the token's secret and of this very connection, so that nobody in between can use it.
+fn check_proof(trust: &Trust, ask: &JoinAsk, csr_sha256: &[u8; 32]) -> Result<(), Refusal> {
+    let token = trust.token(&ask.request.token_id);
+    let token = token.ok_or(TrustRefused::TokenUnknown)?;
+    let digest = <[u8; 32]>::try_from(&token.secret_sha256[..]);
+    let digest = digest.map_err(|_| TrustRefused::TokenUnknown)?;
+    match proof::verify(&digest, &ask.exporter, csr_sha256, &ask.request.proof) {
+        true => Ok(()),
+        false => Err(Refusal::new(
+            JoinRefusal::Proof,
+            "the proof does not fit this token and this connection: the token's secret is another one, or somebody \
+             stands in between",
+        )),
+    }
+}
+
+/// A certificate for a member.
+async fn node(
+    handle: &Handle,
+    clerk: &Clerk,
+    ask: &JoinAsk,
+    token: &JoinToken,
+    id: MemberId,
+    members: Vec<pb::Member>,
+) -> Result<JoinGranted, Refusal> {
+    let own = members.iter().find(|m| m.id == id.0);
+    let own = own.ok_or(Error::MemberNotFound)?;
+    // Names come from the token and the table of members, never from the request for a certificate.
+    let name = [&token.name, &own.name, &ask.request.name];
+    let name = name.into_iter().find(|name| !name.is_empty());
+    let name = name.cloned().unwrap_or_default();
+    let hosts = own
+        .peer_ur_ls
+        .iter()
+        .filter_map(|url| PeerUrl::parse(url).ok());
+    let wish = Wish {
+        csr_der: &ask.request.csr_der,
+        subject: Subject::Node {
+            member_id: id.0,
+            member_name: name.clone(),
+            names: hosts.map(|url| url.host).collect(),
+        },
+        // Ends before the one that the member soon makes for itself, which is thus known as the newer one.
+        life_s: (clerk.node_life_s - 1).max(1),
+    };
+    // What the burn brought about is there by now.
+    let trust = handle.trust();
+    let (chain, _) = clerk.sign(&trust, &wish)?;
+    let issued = JoinTokenIssued {
+        id: token.id.clone(),
+        member_id: id.0,
+    };
+    handle.trust_change(Op::TokenIssued(issued)).await?;
+    let granted = granted(handle, clerk, &trust, &chain);
+    Ok(JoinGranted {
+        seal_key: clerk.authority.seal_key.as_bytes().to_vec().into(),
+        member_id: id.0,
+        members,
+        name,
+        ..granted
+    })
+}
+
+/// A certificate for a client.
+async fn client(
+    handle: &Handle,
+    clerk: &Clerk,
+    ask: &JoinAsk,
+    token: &JoinToken,
+) -> Result<JoinGranted, Refusal> {
+    let user = token.name.clone();
+    let wish = Wish {
+        csr_der: &ask.request.csr_der,
+        subject: Subject::Client { user: user.clone() },
+        life_s: clerk.client_life_s(0),
+    };
+    let trust = handle.trust();
+    let (chain, root) = clerk.sign(&trust, &wish)?;
+    let by = format!("token {}", shown(&token.id));
+    let kind = CertificateKind::Client;
+    clerk.list(handle, &chain, kind, &user, root, &by).await?;
+    Ok(JoinGranted {
+        members: handle.members(),
+        name: user,
+        ..granted(handle, clerk, &trust, &chain)
+    })
+}
+
+fn granted(
+    handle: &Handle,
+    clerk: &Clerk,
+    trust: &Trust,
+    chain: &kvorum_pki::Chain,
+) -> JoinGranted {
+    let chain = chain.certificates().iter();
+    JoinGranted {
+        chain_der: chain.map(|c| c.to_vec().into()).collect(),
+        bundle_der: trust.roots().map(|root| root.der.clone()).collect(),
+        domain: clerk.authority.domain.as_bytes().to_vec().into(),
+        cluster_id: handle.identity().cluster_id.0,
+        ..JoinGranted::default()
+    }
+}

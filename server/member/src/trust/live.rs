@@ -1,0 +1,202 @@
+//! The TLS of every listener, replaced as a whole when a certificate or the trust changes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kvorum_pki::{
+    Bundle, ClientCerts, Issuer, KeyPair, LiveTls, Purpose, Subject, Trust, TrustDomain, Validity,
+    tls,
+};
+use rustls_pki_types::CertificateDer;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::TrustError;
+use crate::clock::unix_s;
+use crate::peer::{OwnConfig, OwnTls};
+
+/// What clients may speak.
+const CLIENT_PROTOCOLS: &[&[u8]] = &[b"h2", b"http/1.1"];
+/// At the latest after so long an open connection is looked at again.
+const LOOK_MAX: Duration = Duration::from_secs(60);
+
+/// Who is at the other end of a client's connection, by its certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientIdentity {
+    /// The user it acts as; none for a certificate that is not a user's.
+    pub user: Option<String>,
+    /// It may administer the cluster.
+    pub is_admin: bool,
+}
+
+/// Judges the certificates of clients, at the handshake and for as long as a connection is open.
+#[derive(Clone, Debug)]
+pub struct ClientTrust(watch::Receiver<Arc<Trust>>);
+
+impl ClientTrust {
+    /// Who shows this chain.
+    ///
+    /// # Errors
+    /// It is not accepted, or not any more; in words for the log.
+    pub fn identify(&self, chain: &[CertificateDer<'static>]) -> Result<ClientIdentity, String> {
+        let trust = self.0.borrow().clone();
+        let identity = trust.check(chain, Purpose::Client, unix_s());
+        let identity = identity.map_err(|refused| refused.to_string())?;
+        Ok(ClientIdentity {
+            user: identity.user().map(str::to_owned),
+            is_admin: identity.is_admin(),
+        })
+    }
+
+    /// Ends when the chain is not accepted any more, with the reason.
+    pub async fn distrusted(&self, chain: &[CertificateDer<'static>]) -> String {
+        let mut changes = self.0.clone();
+        loop {
+            changes.mark_unchanged();
+            let trust = self.0.borrow().clone();
+            let now = unix_s();
+            let left_s = match trust.check(chain, Purpose::Client, now) {
+                Ok(identity) => identity.not_after_unix - now,
+                Err(refused) => return refused.to_string(),
+            };
+            let look = Duration::from_secs(u64::try_from(left_s).unwrap_or(0) + 1);
+            // A sender that is gone changes nothing any more, and the clock goes on.
+            if timeout(look.min(LOOK_MAX), changes.changed())
+                .await
+                .is_ok_and(|changed| changed.is_err())
+            {
+                tokio::time::sleep(look.min(LOOK_MAX)).await;
+            }
+        }
+    }
+}
+
+/// Everything that listens.
+pub(crate) struct Listeners {
+    pub(crate) client: LiveTls,
+    pub(crate) console: Option<LiveTls>,
+    pub(crate) peer: OwnTls,
+    trust: watch::Sender<Arc<Trust>>,
+    client_certs: ClientCerts,
+    number: u64,
+}
+
+/// What is shown.
+pub(crate) struct Shows<'a> {
+    pub(crate) node: &'a Bundle,
+    pub(crate) console: Option<&'a Bundle>,
+    /// For the listener of those who join; none as long as nothing can be signed here.
+    pub(crate) join: Option<&'a Bundle>,
+}
+
+fn failed(error: kvorum_pki::PkiError) -> TrustError {
+    TrustError::pki("TLS")(error)
+}
+
+impl Listeners {
+    pub(crate) fn new(
+        shows: &Shows<'_>,
+        trust: Arc<Trust>,
+        client_certs: ClientCerts,
+    ) -> Result<Self, TrustError> {
+        let client =
+            tls::client_listener(shows.node, trust.clone(), client_certs, CLIENT_PROTOCOLS);
+        let console = shows.console.map(console_config).transpose()?;
+        let mut listeners = Self {
+            client: LiveTls::new(client.map_err(failed)?),
+            console: console.map(LiveTls::new),
+            peer: OwnTls::default(),
+            trust: watch::channel(trust.clone()).0,
+            client_certs,
+            number: 0,
+        };
+        listeners.replace_peer(shows, &trust)?;
+        Ok(listeners)
+    }
+
+    pub(crate) fn client_trust(&self) -> ClientTrust {
+        ClientTrust(self.trust.subscribe())
+    }
+
+    pub(crate) fn trusted(&self) -> Arc<Trust> {
+        self.trust.borrow().clone()
+    }
+
+    /// From now on this is shown and trusted; who is connected and not trusted any more is sent away.
+    pub(crate) fn replace(
+        &mut self,
+        shows: &Shows<'_>,
+        trust: &Arc<Trust>,
+        has_new_certificate: bool,
+    ) -> Result<(), TrustError> {
+        let client = tls::client_listener(
+            shows.node,
+            trust.clone(),
+            self.client_certs,
+            CLIENT_PROTOCOLS,
+        );
+        self.client.swap(client.map_err(failed)?);
+        if let (Some(live), Some(bundle)) = (&self.console, shows.console) {
+            live.swap(console_config(bundle)?);
+        }
+        self.number += u64::from(has_new_certificate);
+        self.replace_peer(shows, trust)?;
+        // Last: who reads this may dial again at once.
+        self.trust.send_replace(trust.clone());
+        Ok(())
+    }
+
+    fn replace_peer(&mut self, shows: &Shows<'_>, trust: &Arc<Trust>) -> Result<(), TrustError> {
+        let peer = tls::peer(shows.node, trust.clone()).map_err(failed)?;
+        let join = shows
+            .join
+            .map(|bundle| tls::join_listener(bundle, &trust.roots));
+        let join = join.transpose().map_err(failed)?;
+        self.peer.set(OwnConfig {
+            number: self.number,
+            server: peer.server,
+            join: join.map(Arc::new),
+            client: peer.client,
+            trust: trust.clone(),
+        });
+        Ok(())
+    }
+}
+
+fn console_config(bundle: &Bundle) -> Result<rustls::ServerConfig, TrustError> {
+    let shown = tls::fixed(bundle).map_err(failed)?;
+    tls::console_listener(shown, CLIENT_PROTOCOLS).map_err(failed)
+}
+
+/// A certificate for the listener of those who join, in memory only.
+pub(crate) fn join_bundle(
+    issuer: &Issuer,
+    domain: &TrustDomain,
+    life_s: i64,
+) -> Result<Bundle, TrustError> {
+    let key = KeyPair::generate().map_err(failed)?;
+    signed(issuer, key, &Subject::Join, domain, life_s)
+}
+
+/// A new certificate for a key.
+pub(crate) fn signed(
+    issuer: &Issuer,
+    key: KeyPair,
+    subject: &Subject,
+    domain: &TrustDomain,
+    life_s: i64,
+) -> Result<Bundle, TrustError> {
+    let sign = || {
+        let validity = Validity::from_now(unix_s(), life_s);
+        let chain = issuer.sign(&key.public()?, subject, domain, validity)?;
+        Bundle::new(key, chain)
+    };
+    sign().map_err(TrustError::pki("a certificate cannot be signed"))
+}
+
+/// True if a handshake failed because of the certificate of the other side, and not because nobody was there.
+pub(crate) fn is_refusal(error: &std::io::Error) -> bool {
+    let inner = error.get_ref();
+    let tls = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(tls, Some(rustls::Error::InvalidCertificate(_)))
+}
