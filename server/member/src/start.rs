@@ -119,14 +119,7 @@ impl Member {
         let boot = boot_of(random()?);
         let replica = replica_options(&options, opened.identity.member_id, boot)?;
         let replica = Replica::new(replica, opened.start, machine).map_err(StartError::Recovery)?;
-        let interrupted = rebuild::interrupted_compaction(&opened.restored);
-        let published = Published::default();
-        published
-            .compaction
-            .store(interrupted.unwrap_or(0), Ordering::SeqCst);
-        published
-            .applied
-            .store(opened.restored.applied.0, Ordering::SeqCst);
+        let published = published(&opened.restored);
         let recycler = opened.log.recycler();
         let meters = Meters::new(
             peers
@@ -221,6 +214,19 @@ impl Member {
             join(thread, "storage");
         }
     }
+}
+
+/// What a member tells of itself before its first pass.
+fn published(restored: &Restored) -> Published {
+    let interrupted = rebuild::interrupted_compaction(restored);
+    let published = Published::default();
+    published
+        .compaction
+        .store(interrupted.unwrap_or(0), Ordering::SeqCst);
+    published
+        .applied
+        .store(restored.applied.0, Ordering::SeqCst);
+    published
 }
 
 /// A way between one more thread and the core thread.

@@ -326,24 +326,7 @@ const fn wire(error: Error) -> (Code, &'static str) {
         | Error::NotForLearner
         | Error::BadLeaderTransferee
         | Error::TransferTimeout => wire_of_members(error),
-        Error::RootUserNotExist
-        | Error::RootRoleNotExist
-        | Error::UserExists
-        | Error::UserEmpty
-        | Error::UserNotFound
-        | Error::RoleExists
-        | Error::RoleNotFound
-        | Error::RoleEmpty
-        | Error::AuthFailed
-        | Error::NoPasswordUser
-        | Error::PermissionNotGiven
-        | Error::PermissionDenied
-        | Error::RoleNotGranted
-        | Error::PermissionNotGranted
-        | Error::AuthNotEnabled
-        | Error::InvalidAuthToken
-        | Error::InvalidAuthMgmt
-        | Error::AuthOldRevision => users::wire(error),
+        _ => users::wire(error),
     }
 }
 

@@ -4,7 +4,10 @@ use kvorum_core::Error;
 
 use super::Code;
 
-/// As `super::wire`; whoever may not do something has no arm of its own.
+/// What no refusal of the machine says: a test asks all of them.
+const NO_WORDS: &str = "kvorum: refused";
+
+/// As `super::wire`.
 pub(super) const fn wire(error: Error) -> (Code, &'static str) {
     use Code::{FailedPrecondition, InvalidArgument, PermissionDenied, Unauthenticated, Unknown};
     match error {
@@ -44,6 +47,20 @@ pub(super) const fn wire(error: Error) -> (Code, &'static str) {
             Unknown,
             "auth: authentication failed, password was given for no password user",
         ),
-        _ => (PermissionDenied, "etcdserver: permission denied"),
+        Error::PermissionDenied => (PermissionDenied, "etcdserver: permission denied"),
+        _ => (Unknown, NO_WORDS),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_has_words() {
+        // Numbers that no error has are timeouts.
+        for error in (0..1000).map(Error::from_code) {
+            assert_ne!(super::super::wire(error).1, NO_WORDS, "{error:?}");
+        }
     }
 }
