@@ -143,7 +143,7 @@ impl Root {
         let mut params = authority(subject, BasicConstraints::Constrained(0), validity)?;
         params.use_authority_key_identifier_extension = true;
         let signer = rcgen::Issuer::from_ca_cert_der(&self.certificate, self.key.signing())?;
-        Ok(params.signed_by(public.info(), &signer)?.der().clone())
+        Ok(params.signed_by(public.spki(), &signer)?.der().clone())
     }
 }
 
@@ -226,7 +226,7 @@ impl Issuer {
         params.extended_key_usages = subject.usages();
         params.use_authority_key_identifier_extension = true;
         let leaf = params
-            .signed_by(public.info(), &self.signer()?)?
+            .signed_by(public.spki(), &self.signer()?)?
             .der()
             .clone();
         let mut certificates = vec![leaf];
@@ -261,7 +261,7 @@ impl fmt::Debug for Issuer {
 
 /// What an authority is called: for people, and so that two of them never have the same name.
 fn name(what: &str, domain: &TrustDomain, public: &SubjectPublicKey) -> DistinguishedName {
-    let digest = crate::chain::sha256(&public.info().subject_public_key_info());
+    let digest = crate::chain::sha256(&public.spki().subject_public_key_info());
     let mut name = DistinguishedName::new();
     name.push(DnType::OrganizationName, domain.to_string());
     name.push(
@@ -299,7 +299,7 @@ fn check_pair(certificate: &CertificateDer<'_>, key: &KeyPair) -> Result<(), Pki
     if !read.is_ca() {
         return Err(PkiError::NotAnAuthority);
     }
-    let own = crate::chain::sha256(&key.public()?.info().subject_public_key_info());
+    let own = crate::chain::sha256(&key.public()?.spki().subject_public_key_info());
     if spki_sha256(certificate)? != own {
         return Err(PkiError::Unrelated);
     }

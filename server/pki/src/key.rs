@@ -1,4 +1,7 @@
 //! Private keys, which are wiped when they are dropped, and the public halves that certificates carry.
+//!
+//! What is wiped is what is ours: ring and rustls keep working copies of their own, which are not. The process allows no
+//! core dumps for that reason.
 
 use std::fmt;
 
@@ -112,7 +115,7 @@ impl SubjectPublicKey {
             .map_err(|error| PkiError::Key(error.to_string()))
     }
 
-    pub(crate) fn info(&self) -> &SubjectPublicKeyInfo {
+    pub(crate) fn spki(&self) -> &SubjectPublicKeyInfo {
         &self.0
     }
 }

@@ -30,6 +30,7 @@ mod log_file;
 #[cfg(test)]
 mod mutate;
 mod peer_frames;
+mod pki;
 mod snapshot_reader;
 mod snapshot_sink;
 #[cfg(test)]
@@ -108,6 +109,13 @@ pub const TARGETS: &[Target] = &[
         run: keys::run,
         seeds: keys::seeds,
         input_bytes_max: 512,
+    },
+    Target {
+        name: "pki",
+        about: "tokens, requests, chains, keys and sealed secrets that were damaged or forged: refused",
+        run: pki::run,
+        seeds: pki::seeds,
+        input_bytes_max: 4 << 10,
     },
 ];
 

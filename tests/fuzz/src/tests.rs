@@ -58,4 +58,4 @@ macro_rules! targets {
     };
 }
 
-targets! { grpc_request grpc_framing log_file snapshot_reader snapshot_sink gateway peer_frames keys }
+targets! { grpc_request grpc_framing log_file snapshot_reader snapshot_sink gateway peer_frames keys pki }

@@ -160,6 +160,7 @@ const RULES: &[Rule] = &[
             "kvorum-api",
             "kvorum-core",
             "kvorum-member",
+            "kvorum-pki",
             "kvorum-proto",
             "kvorum-storage",
             "kvorum-tests",
