@@ -22,6 +22,23 @@ fn go() {
     }
 }
 
+/// Users whose tokens nobody remembers: every change of users makes them old, and the client gets new ones.
+#[test]
+fn go_with_jwts() {
+    let keys = Path::new(env!("CARGO_MANIFEST_DIR")).join("../server/member/src/tokens/jwt");
+    let key = |name| keys.join(name).display().to_string();
+    let (public, private) = (key("rsa_test_public.pem"), key("rsa_test_key.pem"));
+    let token = format!("jwt,pub-key={public},priv-key={private},sign-method=RS256");
+    match go_client() {
+        Ok(program) => on_both_with("go-client-jwt", &["--auth-token", &token], || {
+            let mut command = Command::new(&program);
+            command.args(["only", "auth"]);
+            command
+        }),
+        Err(why) => skip("Go client with JWTs", &why),
+    }
+}
+
 /// Builds the script for the official Go client, or says why it cannot be built here.
 pub(crate) fn go_client() -> Result<PathBuf, String> {
     // Two tests must not write one file at a time.
@@ -148,13 +165,21 @@ pub(crate) fn skip(what: &str, why: &str) {
 
 /// Runs the client against a fresh kvorum and, where there is one, a fresh etcd.
 fn on_both(name: &str, client: impl Fn() -> Command) {
+    on_both_with(name, &[], client);
+}
+
+/// The same, with flags that both know.
+fn on_both_with(name: &str, flags: &[&str], client: impl Fn() -> Command) {
     let dir = TestDir::new(name);
-    let member = Options::new(&dir).start();
+    let options = flags
+        .iter()
+        .fold(Options::new(&dir), |options, flag| options.flag(*flag));
+    let member = options.start();
     passes(name, "kvorum", client().arg(member.address()));
     drop(member);
     match reference::etcd() {
         Some(program) => {
-            let etcd = start_etcd(&program, &dir, &["--unsafe-no-fsync"]);
+            let etcd = start_etcd(&program, &dir, &[&["--unsafe-no-fsync"], flags].concat());
             passes(name, "etcd", client().arg(etcd.address()));
         }
         None => println!("{name}: no etcd here, so only kvorum was asked"),

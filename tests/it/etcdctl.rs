@@ -2,6 +2,7 @@
 
 mod normal;
 mod script;
+mod users;
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -18,19 +19,30 @@ use kvorum_tests::{
 };
 use normal::Normal;
 use script::{SCRIPT, Step};
+use users::USERS;
 
 #[test]
 fn etcdctl_prints_the_same_for_kvorum_and_etcd() {
+    prints_the_same("etcdctl", SCRIPT);
+}
+
+#[test]
+fn etcdctl_prints_the_same_of_users_and_roles() {
+    prints_the_same("etcdctl-users", USERS);
+}
+
+fn prints_the_same(name: &str, script: &[Step]) {
     let (Some(etcdctl), Some(etcd)) = (find_program("etcdctl"), reference::installed()) else {
-        println!("SKIP etcdctl: not installed");
+        println!("SKIP {name}: not installed");
         return;
     };
-    let dir = TestDir::new("etcdctl");
+    let dir = TestDir::new(name);
     let member = Options::new(&dir).start();
-    let kvorum = run(&etcdctl, &member);
+    let kvorum = run(&etcdctl, &member, script);
     drop(member);
-    let etcd = run(&etcdctl, &start_etcd(&etcd, &dir, &["--unsafe-no-fsync"]));
-    let differences: Vec<String> = SCRIPT
+    let etcd = start_etcd(&etcd, &dir, &["--unsafe-no-fsync"]);
+    let etcd = run(&etcdctl, &etcd, script);
+    let differences: Vec<String> = script
         .iter()
         .zip(kvorum.iter().zip(&etcd))
         .filter(|(_, (kvorum, etcd))| kvorum != etcd)
@@ -40,20 +52,20 @@ fn etcdctl_prints_the_same_for_kvorum_and_etcd() {
     assert!(
         count == 0,
         "{count} of {} steps differ:\n{}",
-        SCRIPT.len(),
+        script.len(),
         differences.join("\n\n")
     );
-    println!("etcdctl: {} steps print the same on both", SCRIPT.len());
+    println!("{name}: {} steps print the same on both", script.len());
 }
 
 /// Runs the whole script and returns what each step printed, with what must differ made the same.
-fn run(etcdctl: &Path, server: &Server) -> Vec<String> {
+fn run(etcdctl: &Path, server: &Server, script: &[Step]) -> Vec<String> {
     let mut shell = Shell {
         etcdctl: etcdctl.to_owned(),
         endpoint: server.address(),
         normal: Normal::default(),
     };
-    SCRIPT.iter().map(|step| shell.step(step)).collect()
+    script.iter().map(|step| shell.step(step)).collect()
 }
 
 struct Shell {

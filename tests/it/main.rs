@@ -4,6 +4,7 @@
     reason = "figures and skipped suites are told in the test's output"
 )]
 
+mod auth;
 mod bad_input;
 mod both;
 mod clients;

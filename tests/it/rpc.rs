@@ -1,13 +1,17 @@
 //! A bare gRPC client over the messages of `kvorum-proto`: nothing is checked or retried on the client's side, so
 //! that a test sees exactly what a server answers.
 
-use std::marker::PhantomData;
+use std::{io, marker::PhantomData, net::SocketAddr, sync::Arc};
 
+use hyper_util::rt::TokioIo;
 use kvorum_proto::etcdserverpb as pb;
 use prost::Message;
 use prost::bytes::{Buf, BufMut, Bytes};
+use rustls::{ClientConfig, pki_types::ServerName};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsConnector;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
@@ -54,6 +58,23 @@ calls! {
     "Maintenance/HashKV": HashKvRequest => HashKvResponse,
     "Maintenance/MoveLeader": MoveLeaderRequest => MoveLeaderResponse,
     "Maintenance/Snapshot": SnapshotRequest => SnapshotResponse,
+    "Auth/AuthEnable": AuthEnableRequest => AuthEnableResponse,
+    "Auth/AuthDisable": AuthDisableRequest => AuthDisableResponse,
+    "Auth/AuthStatus": AuthStatusRequest => AuthStatusResponse,
+    "Auth/Authenticate": AuthenticateRequest => AuthenticateResponse,
+    "Auth/UserAdd": AuthUserAddRequest => AuthUserAddResponse,
+    "Auth/UserGet": AuthUserGetRequest => AuthUserGetResponse,
+    "Auth/UserList": AuthUserListRequest => AuthUserListResponse,
+    "Auth/UserDelete": AuthUserDeleteRequest => AuthUserDeleteResponse,
+    "Auth/UserChangePassword": AuthUserChangePasswordRequest => AuthUserChangePasswordResponse,
+    "Auth/UserGrantRole": AuthUserGrantRoleRequest => AuthUserGrantRoleResponse,
+    "Auth/UserRevokeRole": AuthUserRevokeRoleRequest => AuthUserRevokeRoleResponse,
+    "Auth/RoleAdd": AuthRoleAddRequest => AuthRoleAddResponse,
+    "Auth/RoleGet": AuthRoleGetRequest => AuthRoleGetResponse,
+    "Auth/RoleList": AuthRoleListRequest => AuthRoleListResponse,
+    "Auth/RoleDelete": AuthRoleDeleteRequest => AuthRoleDeleteResponse,
+    "Auth/RoleGrantPermission": AuthRoleGrantPermissionRequest => AuthRoleGrantPermissionResponse,
+    "Auth/RoleRevokePermission": AuthRoleRevokePermissionRequest => AuthRoleRevokePermissionResponse,
 }
 
 /// One connection to a server.
@@ -69,6 +90,58 @@ impl Rpc {
         Ok(Self {
             channel: endpoint.connect().await?,
         })
+    }
+
+    /// Connects by TLS, whatever name the server has.
+    pub(crate) async fn connect_tls(
+        address: SocketAddr,
+        config: Arc<ClientConfig>,
+    ) -> Result<Self, tonic::transport::Error> {
+        let connector = tower::service_fn(move |_| {
+            let tls = TlsConnector::from(Arc::clone(&config));
+            async move {
+                let socket = TcpStream::connect(address).await?;
+                let name = ServerName::from(address.ip());
+                Ok::<_, io::Error>(TokioIo::new(tls.connect(name, socket).await?))
+            }
+        });
+        let endpoint = Endpoint::from_static("http://127.0.0.1").tcp_nodelay(true);
+        Ok(Self {
+            channel: endpoint.connect_with_connector(connector).await?,
+        })
+    }
+
+    /// As `call`, with headers.
+    pub(crate) async fn with<Q: Call>(
+        &self,
+        metadata: &MetadataMap,
+        request: Q,
+    ) -> Result<Q::Answer, Status> {
+        self.call_with(Q::PATH, request, metadata.clone()).await
+    }
+
+    /// Sends one message to any method and gives the first answer. A server that streams looks no different from one
+    /// that does not.
+    pub(crate) async fn first<Q, A>(
+        &self,
+        method: &kvorum_proto::Method,
+        message: Q,
+        metadata: MetadataMap,
+    ) -> Result<A, Status>
+    where
+        Q: Message + Send + Sync + 'static,
+        A: Message + Default + Send + Sync + 'static,
+    {
+        let mut grpc = self.grpc();
+        grpc.ready()
+            .await
+            .map_err(|error| Status::unavailable(error.to_string()))?;
+        let mut request = Request::new(message);
+        *request.metadata_mut() = metadata;
+        let path = PathAndQuery::try_from(method.path()).expect("a path");
+        let answers = grpc.server_streaming(request, path, Wire::new()).await?;
+        let first = answers.into_inner().message().await?;
+        first.ok_or_else(|| Status::aborted("the server ended the stream"))
     }
 
     /// Sends one request, returns its answer.
@@ -99,6 +172,11 @@ impl Rpc {
 
     /// Opens a stream in both directions.
     pub(crate) fn open<Q: Call>(&self) -> Duplex<Q> {
+        self.open_with(MetadataMap::new())
+    }
+
+    /// The same, with headers.
+    pub(crate) fn open_with<Q: Call>(&self, metadata: MetadataMap) -> Duplex<Q> {
         let mut grpc = self.grpc();
         let (requests, waiting) = mpsc::channel(1024);
         // A server may send its headers with the first answer only, which needs a request first.
@@ -106,7 +184,8 @@ impl Rpc {
             grpc.ready()
                 .await
                 .map_err(|error| Status::unavailable(error.to_string()))?;
-            let request = Request::new(ReceiverStream::new(waiting));
+            let mut request = Request::new(ReceiverStream::new(waiting));
+            *request.metadata_mut() = metadata;
             let path = PathAndQuery::from_static(Q::PATH);
             let answers = grpc.streaming(request, path, Wire::new()).await?;
             Ok(answers.into_inner())

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 mod access;
+mod auth;
 mod cluster;
 mod compaction;
 mod keys;

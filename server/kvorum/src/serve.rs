@@ -126,6 +126,7 @@ fn start_member(settings: &Settings, urls: &Urls, peers: Option<Peers>) -> Resul
         value_cache_bytes: shares.value_cache_bytes,
         unflushed_bytes_max: shares.unflushed_bytes_max,
         large_request_bytes: shares.large_request_bytes,
+        auth: settings.auth.clone(),
         ..defaults
     };
     Member::start(options, peers).map_err(|error| match error {

@@ -62,6 +62,8 @@ impl Observer for Counter {
     }
 
     fn auth_event(&mut self, event: &AuthEvent) {
+        let now_ms = self.shared.clock.now_ms();
+        self.shared.authentication.heard(event, now_ms);
         self.shared.auth.tell(event);
     }
 

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::tokens::AuthOptions;
+
 /// Whether a member with an empty directory founds a cluster or joins one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ClusterState {
@@ -68,6 +70,8 @@ pub struct MemberOptions {
     pub log_segment_bytes: u64,
     /// Between two rounds in which everything that is stored is read back; zero for never.
     pub scrub_interval: Duration,
+    /// How users prove who they are.
+    pub auth: AuthOptions,
 }
 
 impl Default for MemberOptions {
@@ -94,6 +98,7 @@ impl Default for MemberOptions {
             unflushed_bytes_max: 128 << 20,
             log_segment_bytes: 64 << 20,
             scrub_interval: Duration::from_secs(3600),
+            auth: AuthOptions::default(),
         }
     }
 }

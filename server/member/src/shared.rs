@@ -16,6 +16,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Semaphore, watch};
 
 use crate::auth::PublishedAuth;
+use crate::authenticate::Authentication;
 use crate::budget::Budget;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
@@ -151,6 +152,8 @@ pub(crate) struct Shared {
     pub(crate) trust: watch::Sender<Arc<Trust>>,
     /// Signs for others, where the cluster has an authority of its own.
     pub(crate) clerk: OnceLock<Arc<Clerk>>,
+    /// How callers are known.
+    pub(crate) authentication: Authentication,
     /// For large replies of all I/O threads.
     pub(crate) budget: Arc<Budget>,
     /// For requests of which a part has come: of its own, so that slow readers cannot keep writers out.

@@ -17,6 +17,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Semaphore, watch};
 
 use crate::auth::PublishedAuth;
+use crate::authenticate::Authentication;
 use crate::bootstrap::{BootstrapError, Elders, Nobody, first};
 use crate::budget::{Budget, RECEIVE_FREE_BYTES, REPLY_FREE_BYTES};
 use crate::clock::Clock;
@@ -130,6 +131,7 @@ impl Member {
         let patience = MemberOptions::LARGE_REQUEST_PATIENCE;
         let receiving = options.large_request_bytes / 4;
         let replying = options.large_request_bytes - receiving;
+        let authentication = Authentication::new(&options.auth);
         let shared = Arc::new(Shared {
             options,
             identity: opened.identity,
@@ -146,6 +148,7 @@ impl Member {
             auth: PublishedAuth::new(auth),
             trust: watch::channel(Arc::default()).0,
             clerk: OnceLock::new(),
+            authentication,
             budget: Budget::new(replying, REPLY_FREE_BYTES, patience),
             receive_budget: Budget::new(receiving, RECEIVE_FREE_BYTES, patience),
             ports: RwLock::default(),

@@ -1,48 +1,201 @@
-//! The Auth service as far as it goes without users: authentication is off, and nothing can switch it on.
+//! The Auth service: users, roles, and tokens for passwords.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use kvorum_member::{Error, Handle};
-use kvorum_proto::etcdserverpb::{
-    AuthDisableRequest, AuthDisableResponse, AuthEnableRequest, AuthStatusRequest,
-    AuthStatusResponse, AuthenticateRequest,
+use kvorum_core::Error;
+use kvorum_member::{AuthenticateError, Caller, Handle, PasswordError};
+use kvorum_proto::{
+    etcdserverpb::{
+        AuthDisableRequest, AuthEnableRequest, AuthEnableResponse, AuthRoleAddRequest,
+        AuthRoleDeleteRequest, AuthRoleGetRequest, AuthRoleGrantPermissionRequest,
+        AuthRoleListRequest, AuthRoleRevokePermissionRequest, AuthStatusRequest,
+        AuthUserAddRequest, AuthUserChangePasswordRequest, AuthUserDeleteRequest,
+        AuthUserGetRequest, AuthUserGrantRoleRequest, AuthUserListRequest,
+        AuthUserRevokeRoleRequest, AuthenticateRequest, AuthenticateResponse,
+    },
+    kvorumpb::{
+        AuthDisable, AuthEnable, RoleGrant, RoleInterval, UserAdd, UserPassword, UserRole,
+        auth_op::Op,
+    },
 };
+use zeroize::Zeroizing;
 
 use crate::{
-    error::Status,
+    error::{Code, Status},
     frame::{decode, frame},
 };
 
-/// What the revision of users, roles and permissions starts with.
-const FIRST_REVISION: u64 = 1;
-
-/// There are no users yet, so nobody can have switched authentication on.
-pub(crate) fn authenticate(message: Bytes) -> Result<Bytes, Status> {
-    let _: AuthenticateRequest = decode(message)?;
-    Err(Error::AuthNotEnabled.into())
+/// What an RPC of this service asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Auth {
+    Enable,
+    Disable,
+    Status,
+    Authenticate,
+    UserAdd,
+    UserGet,
+    UserList,
+    UserDelete,
+    UserChangePassword,
+    UserGrantRole,
+    UserRevokeRole,
+    RoleAdd,
+    RoleGet,
+    RoleList,
+    RoleDelete,
+    RoleGrantPermission,
+    RoleRevokePermission,
 }
 
-/// Without users there is no root, who must exist first.
-pub(crate) fn enable(message: Bytes) -> Result<Bytes, Status> {
-    let _: AuthEnableRequest = decode(message)?;
-    Err(Error::RootUserNotExist.into())
+/// Answers one call.
+pub(crate) async fn call(
+    handle: &Handle,
+    caller: &Caller,
+    rpc: Auth,
+    message: Bytes,
+) -> Result<Bytes, Status> {
+    let ask = Ask { handle, caller };
+    let op = match rpc {
+        Auth::Authenticate => return ask.authenticate(decode(message)?).await,
+        Auth::Status => {
+            let _: AuthStatusRequest = decode(message)?;
+            return frame(&handle.auth_status(caller).await?);
+        }
+        Auth::UserGet => {
+            let request: AuthUserGetRequest = decode(message)?;
+            return frame(&handle.user_get(caller, &request.name).await?);
+        }
+        Auth::UserList => {
+            let _: AuthUserListRequest = decode(message)?;
+            return frame(&handle.user_list(caller).await?);
+        }
+        Auth::RoleGet => {
+            let request: AuthRoleGetRequest = decode(message)?;
+            return frame(&handle.role_get(caller, &request.role).await?);
+        }
+        Auth::RoleList => {
+            let _: AuthRoleListRequest = decode(message)?;
+            return frame(&handle.role_list(caller).await?);
+        }
+        Auth::UserAdd => ask.user_add(decode(message)?).await?,
+        Auth::UserChangePassword => ask.user_change_password(decode(message)?).await?,
+        Auth::Enable => {
+            let _: AuthEnableRequest = decode(message)?;
+            Op::Enable(AuthEnable {})
+        }
+        Auth::Disable => {
+            let _: AuthDisableRequest = decode(message)?;
+            Op::Disable(AuthDisable {})
+        }
+        Auth::UserDelete => Op::UserDelete(decode::<AuthUserDeleteRequest>(message)?.name),
+        Auth::UserGrantRole => {
+            let AuthUserGrantRoleRequest { user, role } = decode(message)?;
+            Op::UserGrantRole(UserRole { user, role })
+        }
+        Auth::UserRevokeRole => {
+            let AuthUserRevokeRoleRequest { name, role } = decode(message)?;
+            Op::UserRevokeRole(UserRole { user: name, role })
+        }
+        Auth::RoleAdd => Op::RoleAdd(decode::<AuthRoleAddRequest>(message)?.name),
+        Auth::RoleDelete => Op::RoleDelete(decode::<AuthRoleDeleteRequest>(message)?.role),
+        Auth::RoleGrantPermission => grant(decode(message)?),
+        Auth::RoleRevokePermission => revoke(decode(message)?),
+    };
+    ask.change(op).await
 }
 
-/// Nothing to switch off, which is a success.
-pub(crate) async fn disable(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
-    let _: AuthDisableRequest = decode(message)?;
-    handle.read_barrier().await?;
-    frame(&AuthDisableResponse {
-        header: Some(handle.header(0)),
+fn grant(request: AuthRoleGrantPermissionRequest) -> Op {
+    Op::RoleGrantPermission(RoleGrant {
+        role: request.name,
+        permission: request.perm,
     })
 }
 
-/// etcd asks its log; a barrier answers the same question without an entry.
-pub(crate) async fn status(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
-    let _: AuthStatusRequest = decode(message)?;
-    handle.read_barrier().await?;
-    frame(&AuthStatusResponse {
-        header: Some(handle.header(0)),
-        enabled: false,
-        auth_revision: FIRST_REVISION,
+fn revoke(request: AuthRoleRevokePermissionRequest) -> Op {
+    Op::RoleRevokePermission(RoleInterval {
+        role: request.role,
+        key: request.key,
+        range_end: request.range_end,
     })
+}
+
+/// Who asks whom.
+struct Ask<'a> {
+    handle: &'a Handle,
+    caller: &'a Caller,
+}
+
+impl Ask<'_> {
+    /// Changes users or roles. The responses to all changes consist of the header, under the same number.
+    async fn change(&self, op: Op) -> Result<Bytes, Status> {
+        self.handle.auth_change(self.caller, op).await?;
+        frame(&AuthEnableResponse {
+            header: Some(self.handle.header(0)),
+        })
+    }
+
+    async fn authenticate(&self, request: AuthenticateRequest) -> Result<Bytes, Status> {
+        let password = Zeroizing::new(request.password);
+        let token = self.handle.authenticate(&request.name, password).await?;
+        frame(&AuthenticateResponse {
+            header: Some(self.handle.header(0)),
+            token,
+        })
+    }
+
+    /// As in etcd 3.6, a hash that the request brings along counts for nothing here.
+    async fn user_add(&self, request: AuthUserAddRequest) -> Result<Op, Status> {
+        let password = Zeroizing::new(request.password);
+        let no_password = request.options.is_some_and(|options| options.no_password);
+        let password_hash = match no_password {
+            true => Bytes::new(),
+            false => self.handle.hash_password(password).await?,
+        };
+        Ok(Op::UserAdd(UserAdd {
+            name: request.name,
+            password_hash,
+            no_password,
+        }))
+    }
+
+    /// Without a password, the hash that the request brings along is taken; without both, nobody can log in any more.
+    async fn user_change_password(
+        &self,
+        request: AuthUserChangePasswordRequest,
+    ) -> Result<Op, Status> {
+        let password = Zeroizing::new(request.password);
+        let password_hash = match password.is_empty() {
+            true => STANDARD
+                .decode(&request.hashed_password)
+                .map_err(|_| Error::NoPasswordUser)?
+                .into(),
+            false => self.handle.hash_password(password).await?,
+        };
+        Ok(Op::UserChangePassword(UserPassword {
+            name: request.name,
+            password_hash,
+        }))
+    }
+}
+
+/// etcd passes Go's and its own texts on without a code.
+impl From<PasswordError> for Status {
+    fn from(error: PasswordError) -> Self {
+        match error {
+            PasswordError::TooLong => Self::new(Code::Unknown, error.to_string()),
+            PasswordError::Busy => Error::Timeout.into(),
+            PasswordError::System => Self::internal(format!("kvorum: {error}")),
+        }
+    }
+}
+
+impl From<AuthenticateError> for Status {
+    fn from(error: AuthenticateError) -> Self {
+        match error {
+            AuthenticateError::Refused(refused) => refused.into(),
+            AuthenticateError::Password(refused) => refused.into(),
+            AuthenticateError::VerifyOnly => Self::new(Code::Unknown, error.to_string()),
+            AuthenticateError::Key => Self::internal(format!("kvorum: {error}")),
+        }
+    }
 }

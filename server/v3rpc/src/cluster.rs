@@ -15,21 +15,27 @@ use crate::{
     frame::{decode, frame},
 };
 
-pub(crate) async fn member_list(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
+pub(crate) async fn member_list(
+    handle: &Handle,
+    caller: &Caller,
+    message: Bytes,
+) -> Result<Bytes, Status> {
     let request: MemberListRequest = decode(message)?;
-    if request.linearizable {
-        handle.read_barrier().await?;
-    }
+    let members = handle.member_list(caller, request.linearizable).await?;
     frame(&MemberListResponse {
         header: header(handle),
-        members: handle.members(),
+        members,
     })
 }
 
-pub(crate) async fn member_add(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
+pub(crate) async fn member_add(
+    handle: &Handle,
+    caller: &Caller,
+    message: Bytes,
+) -> Result<Bytes, Status> {
     let request: MemberAddRequest = decode(message)?;
     let added = handle
-        .member_add(&Caller::nobody(), &request.peer_ur_ls, request.is_learner)
+        .member_add(caller, &request.peer_ur_ls, request.is_learner)
         .await?;
     frame(&MemberAddResponse {
         header: header(handle),
@@ -38,21 +44,27 @@ pub(crate) async fn member_add(handle: &Handle, message: Bytes) -> Result<Bytes,
     })
 }
 
-pub(crate) async fn member_remove(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
+pub(crate) async fn member_remove(
+    handle: &Handle,
+    caller: &Caller,
+    message: Bytes,
+) -> Result<Bytes, Status> {
     let request: MemberRemoveRequest = decode(message)?;
-    let members = handle
-        .member_remove(&Caller::nobody(), MemberId(request.id))
-        .await?;
+    let members = handle.member_remove(caller, MemberId(request.id)).await?;
     frame(&MemberRemoveResponse {
         header: header(handle),
         members,
     })
 }
 
-pub(crate) async fn member_update(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
+pub(crate) async fn member_update(
+    handle: &Handle,
+    caller: &Caller,
+    message: Bytes,
+) -> Result<Bytes, Status> {
     let request: MemberUpdateRequest = decode(message)?;
     let members = handle
-        .member_update(&Caller::nobody(), MemberId(request.id), &request.peer_ur_ls)
+        .member_update(caller, MemberId(request.id), &request.peer_ur_ls)
         .await?;
     frame(&MemberUpdateResponse {
         header: header(handle),
@@ -60,11 +72,13 @@ pub(crate) async fn member_update(handle: &Handle, message: Bytes) -> Result<Byt
     })
 }
 
-pub(crate) async fn member_promote(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
+pub(crate) async fn member_promote(
+    handle: &Handle,
+    caller: &Caller,
+    message: Bytes,
+) -> Result<Bytes, Status> {
     let request: MemberPromoteRequest = decode(message)?;
-    let members = handle
-        .member_promote(&Caller::nobody(), MemberId(request.id))
-        .await?;
+    let members = handle.member_promote(caller, MemberId(request.id)).await?;
     frame(&MemberPromoteResponse {
         header: header(handle),
         members,
@@ -72,14 +86,18 @@ pub(crate) async fn member_promote(handle: &Handle, message: Bytes) -> Result<By
 }
 
 /// Not one of etcd's: a lost member and its successor in one change.
-pub(crate) async fn member_replace(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
+pub(crate) async fn member_replace(
+    handle: &Handle,
+    caller: &Caller,
+    message: Bytes,
+) -> Result<Bytes, Status> {
     let request: ReplaceMemberRequest = decode(message)?;
     let wish = Replacement {
         old: MemberId(request.old_member),
         peer_urls: request.peer_urls,
         attempt: 0,
     };
-    let added = handle.member_replace(&Caller::nobody(), wish).await?;
+    let added = handle.member_replace(caller, wish).await?;
     frame(&ReplaceMemberResponse {
         header: header(handle),
         member: Some(added.member),

@@ -14,7 +14,7 @@ use tokio::{
 
 use crate::{
     accept::Stop, context::IoContext, gateway, gateway::RequestBody, gather::ReadAhead, http2,
-    options::Scope, tls::ListenerTls,
+    options::Scope, peer::Peer, tls::ListenerTls,
 };
 
 /// First byte of a TLS record that carries a handshake.
@@ -30,12 +30,13 @@ pub(crate) struct Door {
     pub(crate) scope: Scope,
 }
 
-/// How a connection came in.
-#[derive(Clone, Copy, Debug)]
+/// How a connection came in, and who is at its other end.
+#[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) scope: Scope,
     /// By TLS.
     pub(crate) secure: bool,
+    pub(crate) peer: Peer,
 }
 
 /// Serves one connection until it ends.
@@ -56,13 +57,15 @@ async fn enter(cx: Rc<IoContext>, socket: TcpStream, door: &Door, stop: Stop) ->
         return Ok(());
     }
     let wants_tls = first == [TLS_HANDSHAKE];
-    let entry = Entry {
+    let mut entry = Entry {
         scope: door.scope,
         secure: wants_tls,
+        peer: Peer::Unknown,
     };
     match &door.tls {
         Some(tls) if wants_tls => {
             let socket = tokio::time::timeout_at(deadline, tls.accept(socket)).await??;
+            entry.peer = Peer::of(socket.get_ref().1.peer_certificates());
             speak(cx, entry, socket, stop).await
         }
         _ if wants_tls => refuse(&socket, "TLS, and this listener has no certificate"),
@@ -121,11 +124,12 @@ where
     let service_upgrade = Rc::clone(&upgrade);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let (cx, upgrade) = (Rc::clone(&cx), Rc::clone(&service_upgrade));
+        let entry = entry.clone();
         async move {
             let (head, body) = request.into_parts();
             let body: RequestBody = Box::pin(body.map_err(Into::into));
             let request = hyper::Request::from_parts(head, ());
-            let mut response = gateway::respond(&cx, entry, request, body).await;
+            let mut response = gateway::respond(&cx, &entry, request, body).await;
             upgrade.set(response.body_mut().take_upgrade());
             Ok::<_, Infallible>(response)
         }

@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use kvorum_core::Error;
-use kvorum_member::Handle;
 use kvorum_proto::{
     etcdserverpb::{DeleteRangeRequest, PutRequest, ResponseHeader, request_op::Request},
     mvccpb::{KeyValue, event::EventType},
@@ -13,11 +12,13 @@ use kvorum_proto::{
 };
 
 use crate::{
+    client::Client,
     context::IoContext,
     errands::Caller,
     error::Status,
     follow::Follow,
     frame::{Payload, decode, decode_streamed, frame},
+    identity::Credentials,
     incoming::Messages,
     queue::{self, Place, Queue},
     session::Session,
@@ -25,51 +26,55 @@ use crate::{
 };
 
 /// Answers once the caller leads. A caller who gives up leaves no key behind.
-pub(crate) async fn campaign(cx: &IoContext, message: Bytes) -> Result<Bytes, Status> {
+pub(crate) async fn campaign(
+    cx: &IoContext,
+    credentials: Credentials,
+    message: Bytes,
+) -> Result<Bytes, Status> {
     let request: CampaignRequest = decode(message)?;
-    let handle = cx.handle.clone();
-    let work = |caller| async move { win(&handle, request, caller).await };
+    let client = Client::new(cx.handle.clone(), credentials);
+    let work = |caller| async move { win(&client, request, caller).await };
     frame(&cx.errands.run(cx.stop.clone(), work).await?)
 }
 
-pub(crate) async fn proclaim(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
+pub(crate) async fn proclaim(client: &Client, message: Bytes) -> Result<Bytes, Status> {
     let request: ProclaimRequest = decode(message)?;
     let leader = request.leader.ok_or_else(Status::missing_leader_key)?;
-    let session = Session::open(handle, leader.lease)
+    let session = Session::open(client, leader.lease)
         .await
         .map_err(Status::relayed)?;
     let (lease, rev) = (session.lease(), leader.rev);
-    let revision = say(handle, &leader.key, rev, lease, request.value).await?;
+    let revision = say(client, &leader.key, rev, lease, request.value).await?;
     frame(&ProclaimResponse {
-        header: Some(handle.header(revision)),
+        header: Some(client.header(revision)),
     })
 }
 
-pub(crate) async fn leader(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
+pub(crate) async fn leader(client: &Client, message: Bytes) -> Result<Bytes, Status> {
     let request: LeaderRequest = decode(message)?;
-    let head = Queue::new(&request.name).head(handle).await;
+    let head = Queue::new(&request.name).head(client).await;
     let (revision, pair) = head.map_err(Status::relayed)?;
     frame(&LeaderResponse {
-        header: Some(handle.header(revision)),
+        header: Some(client.header(revision)),
         kv: Some(pair.ok_or_else(Status::no_elected_leader)?),
     })
 }
 
 /// That the caller did not lead is no error.
-pub(crate) async fn resign(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
+pub(crate) async fn resign(client: &Client, message: Bytes) -> Result<Bytes, Status> {
     let request: ResignRequest = decode(message)?;
     let leader = request.leader.ok_or_else(Status::missing_leader_key)?;
-    let revision = step_down(handle, &leader.key, leader.rev)
+    let revision = step_down(client, &leader.key, leader.rev)
         .await
         .map_err(Status::relayed)?;
     frame(&ResignResponse {
-        header: Some(handle.header(revision)),
+        header: Some(client.header(revision)),
     })
 }
 
 /// Who leads, then all that leaders say, then who leads next, for as long as the caller listens.
 pub(crate) async fn observe(
-    handle: &Handle,
+    client: &Client,
     messages: &mut Messages,
     out: &mut Outgoing<'_>,
 ) -> Result<(), Ending> {
@@ -78,10 +83,13 @@ pub(crate) async fn observe(
     let request: LeaderRequest = decode_streamed(message)?;
     let queue = Queue::new(&request.name);
     loop {
-        let Some((header, pair)) = unless_gone(out, elected(handle, &queue)).await? else {
+        let Some((header, pair)) = unless_gone(out, elected(client, &queue)).await? else {
             continue;
         };
-        let mut follow = Follow::key(handle, pair.key.clone(), header.revision + 1);
+        let next = header.revision + 1;
+        let mut follow = Follow::key(client, pair.key.clone(), next)
+            .await
+            .map_err(Status::relayed)?;
         tell(out, header, pair).await?;
         'leads: while let Some((header, events)) = unless_gone(out, follow.next()).await? {
             for event in events {
@@ -119,14 +127,14 @@ async fn tell(
 
 /// The leader now, or the first one to come; `None` if history was compacted while waiting for it.
 async fn elected(
-    handle: &Handle,
+    client: &Client,
     queue: &Queue,
 ) -> Result<Option<(ResponseHeader, KeyValue)>, Error> {
-    let (revision, pair) = queue.head(handle).await?;
+    let (revision, pair) = queue.head(client).await?;
     if let Some(pair) = pair {
-        return Ok(Some((handle.header(revision), pair)));
+        return Ok(Some((client.header(revision), pair)));
     }
-    let mut follow = queue.follow(handle, revision);
+    let mut follow = queue.follow(client, revision).await?;
     while let Some((header, events)) = follow.next().await? {
         let put = events
             .into_iter()
@@ -144,27 +152,27 @@ async fn elected(
 }
 
 async fn win(
-    handle: &Handle,
+    client: &Client,
     request: CampaignRequest,
     mut caller: Caller,
 ) -> Result<CampaignResponse, Status> {
-    let session = Session::open(handle, request.lease)
+    let session = Session::open(client, request.lease)
         .await
         .map_err(Status::relayed)?;
     let queue = Queue::new(&request.name);
     let lease = session.lease();
     let place = queue
-        .enter(handle, lease, request.value.clone())
+        .enter(client, lease, request.value.clone())
         .await
         .map_err(Status::relayed)?;
     let won = tokio::select! {
         biased;
-        won = run(handle, &queue, &place, lease, request.value) => won,
+        won = run(client, &queue, &place, lease, request.value) => won,
         status = caller.leaves() => Err(status),
-        never = session.keep(handle) => match never {},
+        never = session.keep(client) => match never {},
     };
     if let Err(status) = won {
-        if let Err(error) = step_down(handle, &place.key, place.created).await {
+        if let Err(error) = step_down(client, &place.key, place.created).await {
             // It goes with its lease.
             tracing::warn!(%error, "a candidate's key could not be removed");
         }
@@ -184,7 +192,7 @@ async fn win(
 
 /// Says the value, if the place has another one, and waits for its turn.
 async fn run(
-    handle: &Handle,
+    client: &Client,
     queue: &Queue,
     place: &Place,
     lease: i64,
@@ -195,14 +203,14 @@ async fn run(
         .as_ref()
         .is_some_and(|pair| pair.value != value)
     {
-        say(handle, &place.key, place.created, lease, value).await?;
+        say(client, &place.key, place.created, lease, value).await?;
     }
     if place.first {
         return Ok(());
     }
     let own = async {
-        queue.wait_turn(handle, place.created).await?;
-        queue::get(handle, place.key.clone()).await
+        queue.wait_turn(client, place.created).await?;
+        queue::get(client, place.key.clone()).await
     };
     // etcd does not look again, and so elects a candidate whose lease has ended: two could lead.
     match own.await.map_err(|error: Error| Status::relayed(error))?.1 {
@@ -213,7 +221,7 @@ async fn run(
 
 /// Puts a leader's value; gives the revision.
 async fn say(
-    handle: &Handle,
+    client: &Client,
     key: &Bytes,
     created: i64,
     lease: i64,
@@ -225,7 +233,7 @@ async fn say(
         lease,
         ..Default::default()
     };
-    let (leads, revision) = queue::if_created_at(handle, key, created, Request::RequestPut(put))
+    let (leads, revision) = queue::if_created_at(client, key, created, Request::RequestPut(put))
         .await
         .map_err(Status::relayed)?;
     if leads {
@@ -235,12 +243,12 @@ async fn say(
     }
 }
 
-async fn step_down(handle: &Handle, key: &Bytes, created: i64) -> Result<i64, Error> {
+async fn step_down(client: &Client, key: &Bytes, created: i64) -> Result<i64, Error> {
     let delete = DeleteRangeRequest {
         key: key.clone(),
         ..Default::default()
     };
     let op = Request::RequestDeleteRange(delete);
-    let (_, revision) = queue::if_created_at(handle, key, created, op).await?;
+    let (_, revision) = queue::if_created_at(client, key, created, op).await?;
     Ok(revision)
 }

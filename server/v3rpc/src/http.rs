@@ -13,12 +13,64 @@ use kvorum_member::Handle;
 use crate::{
     metrics::EdgeMetrics,
     options::Scope,
+    rule::Rule,
     version::{CLUSTER_VERSION, SERVER_VERSION, STORAGE_VERSION},
 };
 
 const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+
+/// What is asked for by a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Endpoint {
+    Metrics,
+    Health,
+    Version,
+    Vars,
+    /// Of the Kubernetes kind; a check of its own may follow the name.
+    Probe,
+}
+
+/// One endpoint.
+struct Row {
+    path: &'static str,
+    endpoint: Endpoint,
+    rule: Rule,
+    /// A metrics listener has it, too: it shows nothing that is not for probes and scrapers.
+    for_probes: bool,
+}
+
+const fn row(path: &'static str, endpoint: Endpoint, rule: Rule, for_probes: bool) -> Row {
+    Row {
+        path,
+        endpoint,
+        rule,
+        for_probes,
+    }
+}
+
+/// All endpoints. What is not here does not exist, and what is not for everybody is for nobody: none of them knows its
+/// callers. There is nothing to debug with, such as a profile of the memory, which would show passwords.
+const ROWS: &[Row] = &[
+    row("/metrics", Endpoint::Metrics, Rule::Open, true),
+    row("/health", Endpoint::Health, Rule::Open, true),
+    row("/livez", Endpoint::Probe, Rule::Open, true),
+    row("/readyz", Endpoint::Probe, Rule::Open, true),
+    row("/version", Endpoint::Version, Rule::Open, false),
+    row("/debug/vars", Endpoint::Vars, Rule::Open, false),
+];
+
+/// The endpoint behind a path.
+fn find(scope: Scope, path: &str) -> Option<Endpoint> {
+    let row = ROWS.iter().find(|row| match path.strip_prefix(row.path) {
+        Some("") => true,
+        Some(below) => row.endpoint == Endpoint::Probe && below.starts_with('/'),
+        None => false,
+    })?;
+    let here = row.for_probes || scope != Scope::Metrics;
+    (here && row.rule == Rule::Open).then_some(row.endpoint)
+}
 
 /// Answers requests of probes, scrapers and people. Cheap to clone.
 #[derive(Clone)]
@@ -44,21 +96,22 @@ impl HttpEndpoints {
         let path = request.uri().path();
         let query = request.uri().query().unwrap_or_default();
         let reads = request.method() == Method::GET;
-        // A metrics listener shows nothing that is not for probes and scrapers.
-        let all = scope != Scope::Metrics;
-        match path {
+        let missing = || go_error(StatusCode::NOT_FOUND, "404 page not found");
+        let Some(endpoint) = find(scope, path) else {
+            return missing();
+        };
+        match endpoint {
             // As Prometheus' library does it: with any method.
-            "/metrics" => self.scrape(request.headers()).await,
-            "/health" if reads => self.health(query).await,
-            "/version" if all && reads => self.version(),
-            "/debug/vars" if all && reads => self.vars(),
-            "/health" => method_not_allowed(),
-            "/version" | "/debug/vars" if all => method_not_allowed(),
-            _ => match health::select(path, query) {
+            Endpoint::Metrics => self.scrape(request.headers()).await,
+            Endpoint::Probe => match health::select(path, query) {
                 Some(wanted) if reads => self.probe(wanted, query).await,
                 Some(_) => method_not_allowed(),
-                None => go_error(StatusCode::NOT_FOUND, "404 page not found"),
+                None => missing(),
             },
+            _ if !reads => method_not_allowed(),
+            Endpoint::Health => self.health(query).await,
+            Endpoint::Version => self.version(),
+            Endpoint::Vars => self.vars(),
         }
     }
 
@@ -109,6 +162,30 @@ fn method_not_allowed() -> Response<Bytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_has_no_row_does_not_exist() {
+        for row in ROWS {
+            assert_eq!(find(Scope::Client, row.path), Some(row.endpoint));
+            assert_eq!(find(Scope::Http, row.path), Some(row.endpoint));
+            assert_eq!(find(Scope::Metrics, row.path).is_some(), row.for_probes);
+        }
+        assert_eq!(
+            find(Scope::Metrics, "/readyz/serializable_read"),
+            Some(Endpoint::Probe)
+        );
+        for path in [
+            "",
+            "/",
+            "/health/",
+            "/metrics/x",
+            "/livezz",
+            "/debug",
+            "/debug/pprof/heap",
+        ] {
+            assert_eq!(find(Scope::Client, path), None, "{path}");
+        }
+    }
 
     #[test]
     fn errors_look_like_gos() {

@@ -27,7 +27,6 @@ use crate::{
     connection::Entry,
     context::IoContext,
     early,
-    error::Status,
     frame::Payload,
     gateway,
     gather::Gather,
@@ -78,10 +77,11 @@ where
     let ping_interval_min = cx.options.ping_interval_min;
     let start = {
         let unary_calls = Rc::clone(&unary_calls);
+        let entry = Rc::new(entry);
         move |request, respond| {
             dispatch(
                 Rc::clone(&cx),
-                entry,
+                Rc::clone(&entry),
                 Rc::clone(&unary_calls),
                 request,
                 respond,
@@ -295,7 +295,7 @@ impl Drop for InFlight {
 /// Serves one HTTP/2 stream.
 async fn dispatch(
     cx: Rc<IoContext>,
-    entry: Entry,
+    entry: Rc<Entry>,
     unary_calls: Rc<Cell<usize>>,
     request: Request<RecvStream>,
     mut respond: SendResponse<Payload>,
@@ -304,7 +304,7 @@ async fn dispatch(
     let is_call = route.is_ok() || early::is_grpc(request.headers());
     if entry.scope != Scope::Client || !is_call {
         let _in_flight = InFlight::new(unary_calls);
-        return Box::pin(gateway::respond_http2(&cx, entry, request, respond)).await;
+        return Box::pin(gateway::respond_http2(&cx, &entry, request, respond)).await;
     }
     if let Some(refusal) = early::refusal(&request) {
         // The caller may be gone; then nobody misses the answer.
@@ -318,17 +318,18 @@ async fn dispatch(
     match route.rpc {
         Rpc::Unary(rpc) => {
             let _in_flight = InFlight::new(unary_calls);
-            unary::serve(&cx, &route, rpc, request, respond).await;
+            unary::serve(&cx, &entry.peer, &route, rpc, request, respond).await;
         }
-        Rpc::Stream(rpc) => Box::pin(stream::serve(&cx, &route, rpc, request, respond)).await,
-        Rpc::NotYet => {
-            route.metrics.started.increment(1);
-            let status = Status::unimplemented(format!(
-                "etcdserver: {}/{} is not available in this version of kvorum",
-                route.service, route.name
-            ));
-            route.metrics.handled(status.code);
-            unary::refuse(&mut respond, &status);
+        Rpc::Stream(rpc) => {
+            Box::pin(stream::serve(
+                &cx,
+                &entry.peer,
+                &route,
+                rpc,
+                request,
+                respond,
+            ))
+            .await;
         }
     }
 }

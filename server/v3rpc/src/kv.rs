@@ -15,34 +15,44 @@ use crate::{
     unary::complete,
 };
 
-pub(crate) async fn range(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
-    let reply = handle.range(&Caller::nobody(), decode(message)?).await?;
+pub(crate) async fn range(
+    handle: &Handle,
+    caller: &Caller,
+    message: Bytes,
+) -> Result<Bytes, Status> {
+    let reply = handle.range(caller, decode(message)?).await?;
     range_frame(&handle.header(reply.revision), &reply)
 }
 
-pub(crate) async fn put(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
-    let mut response = handle.put(&Caller::nobody(), decode(message)?).await?;
+pub(crate) async fn put(handle: &Handle, caller: &Caller, message: Bytes) -> Result<Bytes, Status> {
+    let mut response = handle.put(caller, decode(message)?).await?;
     complete(handle, &mut response.header);
     frame(&response)
 }
 
-pub(crate) async fn delete_range(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
-    let mut response = handle
-        .delete_range(&Caller::nobody(), decode(message)?)
-        .await?;
+pub(crate) async fn delete_range(
+    handle: &Handle,
+    caller: &Caller,
+    message: Bytes,
+) -> Result<Bytes, Status> {
+    let mut response = handle.delete_range(caller, decode(message)?).await?;
     complete(handle, &mut response.header);
     frame(&response)
 }
 
 /// Headers inside the transaction's responses stay as the machine made them.
-pub(crate) async fn txn(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
-    let mut response = handle.txn(&Caller::nobody(), decode(message)?).await?;
+pub(crate) async fn txn(handle: &Handle, caller: &Caller, message: Bytes) -> Result<Bytes, Status> {
+    let mut response = handle.txn(caller, decode(message)?).await?;
     complete(handle, &mut response.header);
     frame(&response)
 }
 
-pub(crate) async fn compact(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
-    let mut response = handle.compact(&Caller::nobody(), decode(message)?).await?;
+pub(crate) async fn compact(
+    handle: &Handle,
+    caller: &Caller,
+    message: Bytes,
+) -> Result<Bytes, Status> {
+    let mut response = handle.compact(caller, decode(message)?).await?;
     complete(handle, &mut response.header);
     frame(&response)
 }

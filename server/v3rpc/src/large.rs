@@ -19,7 +19,7 @@ use crate::{
     kv::range_frame,
     route::Unary,
     stream::wait_for_window,
-    unary::{call, complete},
+    unary::{Who, call, complete},
 };
 
 /// A large reply whose caller takes nothing for so long is given up if others wait for its memory.
@@ -61,20 +61,22 @@ impl Reply {
 }
 
 /// Answers one call. Range, DeleteRange and Txn have replies that can be large; these come with the memory they hold.
-pub(crate) async fn answer(cx: &IoContext, rpc: Unary, message: Bytes) -> Result<Reply, Status> {
+pub(crate) async fn answer(
+    cx: &IoContext,
+    who: &Who,
+    rpc: Unary,
+    message: Bytes,
+) -> Result<Reply, Status> {
     match rpc {
-        Unary::Range => range(&cx.handle, message).await,
-        Unary::DeleteRange => delete_range(&cx.handle, message).await,
-        Unary::Txn => txn(&cx.handle, message).await,
-        other => call(cx, other, message).await.map(Reply::from),
+        Unary::Range => range(&cx.handle, &who.caller, message).await,
+        Unary::DeleteRange => delete_range(&cx.handle, &who.caller, message).await,
+        Unary::Txn => txn(&cx.handle, &who.caller, message).await,
+        other => call(cx, who, other, message).await.map(Reply::from),
     }
 }
 
-async fn range(handle: &Handle, message: Bytes) -> Result<Reply, Status> {
-    match handle
-        .range_answer(&Caller::nobody(), decode(message)?)
-        .await?
-    {
+async fn range(handle: &Handle, caller: &Caller, message: Bytes) -> Result<Reply, Status> {
+    match handle.range_answer(caller, decode(message)?).await? {
         RangeAnswer::Small(reply) => {
             range_frame(&handle.header(reply.revision), &reply).map(Reply::from)
         }
@@ -83,20 +85,16 @@ async fn range(handle: &Handle, message: Bytes) -> Result<Reply, Status> {
 }
 
 /// With `prev_kv` its response is as large as all that was deleted.
-async fn delete_range(handle: &Handle, message: Bytes) -> Result<Reply, Status> {
-    let mut response = handle
-        .delete_range(&Caller::nobody(), decode(message)?)
-        .await?;
+async fn delete_range(handle: &Handle, caller: &Caller, message: Bytes) -> Result<Reply, Status> {
+    let mut response = handle.delete_range(caller, decode(message)?).await?;
     complete(handle, &mut response.header);
     let hold = handle.hold_applied(response.encoded_len()).await;
     held(response, hold)
 }
 
 /// Headers inside the transaction's responses stay as the machine made them.
-async fn txn(handle: &Handle, message: Bytes) -> Result<Reply, Status> {
-    let (mut response, hold) = handle
-        .txn_answer(&Caller::nobody(), decode(message)?)
-        .await?;
+async fn txn(handle: &Handle, caller: &Caller, message: Bytes) -> Result<Reply, Status> {
+    let (mut response, hold) = handle.txn_answer(caller, decode(message)?).await?;
     complete(handle, &mut response.header);
     held(response, hold)
 }

@@ -11,7 +11,11 @@ use crate::{
 };
 
 /// Only the leader can, and only to a voter. The response has no header.
-pub(crate) async fn move_leader(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
+pub(crate) async fn move_leader(
+    handle: &Handle,
+    caller: &Caller,
+    message: Bytes,
+) -> Result<Bytes, Status> {
     let request: MoveLeaderRequest = decode(message)?;
     let own = handle.header(0).member_id;
     if handle.leader() != own {
@@ -23,7 +27,7 @@ pub(crate) async fn move_leader(handle: &Handle, message: Bytes) -> Result<Bytes
     }
     if request.target_id != own {
         handle
-            .move_leader(&Caller::nobody(), MemberId(request.target_id))
+            .move_leader(caller, MemberId(request.target_id))
             .await?;
     }
     frame(&MoveLeaderResponse { header: None })

@@ -2,56 +2,61 @@
 
 use bytes::Bytes;
 use kvorum_core::Error;
-use kvorum_member::Handle;
 use kvorum_proto::{
     etcdserverpb::ResponseHeader,
     v3lockpb::{LockRequest, LockResponse, UnlockRequest, UnlockResponse},
 };
 
 use crate::{
+    client::Client,
     context::IoContext,
     errands::Caller,
     error::Status,
     frame::{decode, frame},
+    identity::Credentials,
     queue::{self, Place, Queue},
     session::Session,
 };
 
 /// Answers once the caller holds the lock. A caller who gives up leaves no key behind.
-pub(crate) async fn lock(cx: &IoContext, message: Bytes) -> Result<Bytes, Status> {
+pub(crate) async fn lock(
+    cx: &IoContext,
+    credentials: Credentials,
+    message: Bytes,
+) -> Result<Bytes, Status> {
     let request: LockRequest = decode(message)?;
-    let handle = cx.handle.clone();
-    let work = |caller| async move { hold(&handle, request, caller).await };
+    let client = Client::new(cx.handle.clone(), credentials);
+    let work = |caller| async move { hold(&client, request, caller).await };
     frame(&cx.errands.run(cx.stop.clone(), work).await?)
 }
 
-pub(crate) async fn unlock(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
+pub(crate) async fn unlock(client: &Client, message: Bytes) -> Result<Bytes, Status> {
     let request: UnlockRequest = decode(message)?;
-    let left = queue::leave(handle, request.key).await;
+    let left = queue::leave(client, request.key).await;
     let revision = left.map_err(Status::relayed)?;
     frame(&UnlockResponse {
-        header: Some(handle.header(revision)),
+        header: Some(client.header(revision)),
     })
 }
 
 async fn hold(
-    handle: &Handle,
+    client: &Client,
     request: LockRequest,
     mut caller: Caller,
 ) -> Result<LockResponse, Status> {
-    let session = Session::open(handle, request.lease)
+    let session = Session::open(client, request.lease)
         .await
         .map_err(Status::relayed)?;
     let queue = Queue::new(&request.name);
     let place = queue
-        .enter(handle, session.lease(), Bytes::new())
+        .enter(client, session.lease(), Bytes::new())
         .await
         .map_err(Status::relayed)?;
     let waited = tokio::select! {
         biased;
-        waited = wait(handle, &queue, &place) => waited,
+        waited = wait(client, &queue, &place) => waited,
         status = caller.leaves() => Err(status),
-        never = session.keep(handle) => match never {},
+        never = session.keep(client) => match never {},
     };
     match waited {
         Ok(header) => Ok(LockResponse {
@@ -59,7 +64,7 @@ async fn hold(
             key: place.key,
         }),
         Err(status) => {
-            if let Err(error) = queue::leave(handle, place.key).await {
+            if let Err(error) = queue::leave(client, place.key).await {
                 // It goes with its lease.
                 tracing::warn!(%error, "a lock's key could not be removed");
             }
@@ -69,17 +74,17 @@ async fn hold(
 }
 
 /// Waits for the turn of a place. Its key may have gone with its lease meanwhile.
-async fn wait(handle: &Handle, queue: &Queue, place: &Place) -> Result<ResponseHeader, Status> {
+async fn wait(client: &Client, queue: &Queue, place: &Place) -> Result<ResponseHeader, Status> {
     if place.first {
         return Ok(place.header);
     }
     let own = async {
-        queue.wait_turn(handle, place.created).await?;
-        queue::get(handle, place.key.clone()).await
+        queue.wait_turn(client, place.created).await?;
+        queue::get(client, place.key.clone()).await
     };
     let (revision, pair) = own.await.map_err(|error: Error| Status::relayed(error))?;
     match pair {
-        Some(pair) if pair.create_revision == place.created => Ok(handle.header(revision)),
+        Some(pair) if pair.create_revision == place.created => Ok(client.header(revision)),
         _ => Err(Status::session_expired()),
     }
 }

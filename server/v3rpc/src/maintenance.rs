@@ -14,9 +14,9 @@ use crate::{
     version::{SERVER_VERSION, STORAGE_VERSION},
 };
 
-pub(crate) fn status(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
+pub(crate) fn status(handle: &Handle, caller: &Caller, message: Bytes) -> Result<Bytes, Status> {
     let _: StatusRequest = decode(message)?;
-    let status = handle.status();
+    let status = handle.client_status(caller)?;
     frame(&StatusResponse {
         header: Some(handle.header(status.revision)),
         version: SERVER_VERSION.to_owned(),
@@ -34,31 +34,47 @@ pub(crate) fn status(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
     })
 }
 
-pub(crate) async fn alarm(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
-    let mut response = handle.alarm(&Caller::nobody(), decode(message)?).await?;
+pub(crate) async fn alarm(
+    handle: &Handle,
+    caller: &Caller,
+    message: Bytes,
+) -> Result<Bytes, Status> {
+    let mut response = handle.alarm(caller, decode(message)?).await?;
     complete(handle, &mut response.header);
     frame(&response)
 }
 
 /// The response has no header; the gateway's clients expect exactly `{}`.
-pub(crate) async fn defragment(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
+pub(crate) async fn defragment(
+    handle: &Handle,
+    caller: &Caller,
+    message: Bytes,
+) -> Result<Bytes, Status> {
     let _: DefragmentRequest = decode(message)?;
-    handle.defragment(&Caller::nobody()).await?;
+    handle.defragment(caller).await?;
     frame(&DefragmentResponse { header: None })
 }
 
-pub(crate) async fn hash(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
+pub(crate) async fn hash(
+    handle: &Handle,
+    caller: &Caller,
+    message: Bytes,
+) -> Result<Bytes, Status> {
     let _: HashRequest = decode(message)?;
-    let hash = handle.hash(&Caller::nobody()).await?;
+    let hash = handle.hash(caller).await?;
     frame(&HashResponse {
         header: Some(handle.header(0)),
         hash,
     })
 }
 
-pub(crate) async fn hash_kv(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
+pub(crate) async fn hash_kv(
+    handle: &Handle,
+    caller: &Caller,
+    message: Bytes,
+) -> Result<Bytes, Status> {
     let request: HashKvRequest = decode(message)?;
-    let hashed = handle.hash_kv(&Caller::nobody(), request.revision).await?;
+    let hashed = handle.hash_kv(caller, request.revision).await?;
     frame(&HashKvResponse {
         header: Some(handle.header(hashed.revision)),
         hash: hashed.hash,

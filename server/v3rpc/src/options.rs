@@ -24,6 +24,8 @@ pub struct Options {
     pub body_timeout: Duration,
     /// Who may use HTTP on client listeners, and whether the JSON gateway is there.
     pub access: Access,
+    /// The common name of a verified client certificate names a user (`--client-cert-auth`).
+    pub certificate_users: bool,
     /// How long calls that are under way may take once the listener stops.
     pub drain_timeout: Duration,
     /// Open streams with `hasleader` end after three of these without a leader.
@@ -51,6 +53,8 @@ impl Default for Options {
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(20),
             access: Access::default(),
+            // A listener that asks for no certificates has no such names.
+            certificate_users: true,
             drain_timeout: Duration::from_secs(7),
             election_timeout: Duration::from_secs(1),
             slow_request: Duration::from_millis(300),

@@ -7,7 +7,6 @@
 
 use bytes::Bytes;
 use kvorum_core::Error;
-use kvorum_member::{Caller, Handle};
 use kvorum_proto::{
     etcdserverpb::{
         Compare, DeleteRangeRequest, PutRequest, RangeRequest, RangeResponse, RequestOp,
@@ -20,7 +19,7 @@ use kvorum_proto::{
 };
 use prost::Message;
 
-use crate::follow::Follow;
+use crate::{client::Client, follow::Follow};
 
 /// All keys of one lock or election.
 #[derive(Clone, Debug)]
@@ -69,7 +68,7 @@ impl Queue {
     /// Takes a place at the end, or finds the one that this lease has.
     pub(crate) async fn enter(
         &self,
-        handle: &Handle,
+        client: &Client,
         lease: i64,
         value: Bytes,
     ) -> Result<Place, Error> {
@@ -90,7 +89,7 @@ impl Queue {
             success: ops([request_op::Request::RequestPut(put), head.clone()]),
             failure: ops([request_op::Request::RequestRange(own), head]),
         };
-        let response = handle.txn(&Caller::nobody(), request).await?;
+        let response = client.txn(request).await?;
         let revision = response.header.map_or(0, |header| header.revision);
         let mut answers = response.responses.into_iter().map(pairs);
         let before = answers.next().flatten();
@@ -100,7 +99,7 @@ impl Queue {
             .map_or(revision, |pair| pair.create_revision);
         Ok(Place {
             first: head.is_none_or(|head| head.create_revision == created),
-            header: handle.header(revision),
+            header: client.header(revision),
             key,
             created,
             before,
@@ -108,19 +107,19 @@ impl Queue {
     }
 
     /// Waits until all places before the one created at `created` are given up.
-    pub(crate) async fn wait_turn(&self, handle: &Handle, created: i64) -> Result<(), Error> {
+    pub(crate) async fn wait_turn(&self, client: &Client, created: i64) -> Result<(), Error> {
         loop {
             let request = RangeRequest {
                 max_create_revision: created - 1,
                 sort_order: SortOrder::Descend.into(),
                 ..self.first()
             };
-            let reply = handle.range(&Caller::nobody(), request).await?;
+            let reply = client.range(request).await?;
             let Some(pair) = reply.kvs.first() else {
                 return Ok(());
             };
             let key = decode(pair)?.key;
-            let mut follow = Follow::key(handle, key, reply.revision);
+            let mut follow = Follow::key(client, key, reply.revision).await?;
             // Where history was compacted under the watch, what is there now tells.
             while let Some((_, events)) = follow.next().await? {
                 if events
@@ -134,16 +133,20 @@ impl Queue {
     }
 
     /// The oldest place, and the revision that was read.
-    pub(crate) async fn head(&self, handle: &Handle) -> Result<(i64, Option<KeyValue>), Error> {
-        let reply = handle.range(&Caller::nobody(), self.first()).await?;
+    pub(crate) async fn head(&self, client: &Client) -> Result<(i64, Option<KeyValue>), Error> {
+        let reply = client.range(self.first()).await?;
         let pair = reply.kvs.first().map(decode).transpose()?;
         Ok((reply.revision, pair))
     }
 
     /// Follows all places from a revision on.
-    pub(crate) fn follow(&self, handle: &Handle, start_revision: i64) -> Follow {
+    pub(crate) async fn follow(
+        &self,
+        client: &Client,
+        start_revision: i64,
+    ) -> Result<Follow, Error> {
         let (from, to) = (self.prefix.clone(), self.range_end.clone());
-        Follow::interval(handle, from, to, start_revision)
+        Follow::interval(client, from, to, start_revision).await
     }
 
     fn first(&self) -> RangeRequest {
@@ -159,29 +162,29 @@ impl Queue {
 }
 
 /// Gives a place up; that it is gone already does not matter.
-pub(crate) async fn leave(handle: &Handle, key: Bytes) -> Result<i64, Error> {
+pub(crate) async fn leave(client: &Client, key: Bytes) -> Result<i64, Error> {
     let request = DeleteRangeRequest {
         key,
         ..Default::default()
     };
-    let response = handle.delete_range(&Caller::nobody(), request).await?;
+    let response = client.delete_range(request).await?;
     Ok(response.header.map_or(0, |header| header.revision))
 }
 
 /// The pair at `key`, and the revision that was read.
-pub(crate) async fn get(handle: &Handle, key: Bytes) -> Result<(i64, Option<KeyValue>), Error> {
+pub(crate) async fn get(client: &Client, key: Bytes) -> Result<(i64, Option<KeyValue>), Error> {
     let request = RangeRequest {
         key,
         ..Default::default()
     };
-    let reply = handle.range(&Caller::nobody(), request).await?;
+    let reply = client.range(request).await?;
     let pair = reply.kvs.first().map(decode).transpose()?;
     Ok((reply.revision, pair))
 }
 
 /// Does `op` if `key` was created at `created`. Whether it was, and the revision.
 pub(crate) async fn if_created_at(
-    handle: &Handle,
+    client: &Client,
     key: &Bytes,
     created: i64,
     op: request_op::Request,
@@ -191,7 +194,7 @@ pub(crate) async fn if_created_at(
         success: ops([op]),
         failure: Vec::new(),
     };
-    let response = handle.txn(&Caller::nobody(), request).await?;
+    let response = client.txn(request).await?;
     let revision = response.header.map_or(0, |header| header.revision);
     Ok((response.succeeded, revision))
 }

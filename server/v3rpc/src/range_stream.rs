@@ -4,12 +4,13 @@ use crate::{
     context::IoContext,
     error::Status,
     frame::{Payload, decode_streamed, open},
+    identity::Credentials,
     incoming::Messages,
     kv::{RangeParts, field_bytes, put_length},
     stream::{Ending, Outgoing},
 };
 use bytes::Bytes;
-use kvorum_member::{Caller, RangePiece};
+use kvorum_member::RangePiece;
 use kvorum_proto::etcdserverpb::{
     RangeRequest, ResponseHeader,
     range_request::{SortOrder, SortTarget},
@@ -19,6 +20,7 @@ use kvorum_proto::etcdserverpb::{
 /// costs the memory of two.
 pub(crate) async fn range_stream(
     cx: &IoContext,
+    credentials: &Credentials,
     messages: &mut Messages,
     out: &mut Outgoing<'_>,
 ) -> Result<(), Ending> {
@@ -26,10 +28,11 @@ pub(crate) async fn range_stream(
     out.count_received(message.len());
     let request: RangeRequest = decode_streamed(message)?;
     refuse_what_does_not_stream(&request)?;
+    let caller = credentials.caller(&cx.handle).await.map_err(Status::from)?;
     let piece_bytes = cx.options.max_request_bytes;
     let mut pieces = cx
         .handle
-        .range_pieces(&Caller::nobody(), request, piece_bytes)
+        .range_pieces(&caller, request, piece_bytes)
         .await
         .map_err(Status::from)?;
     loop {

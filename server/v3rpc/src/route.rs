@@ -1,15 +1,21 @@
-//! One row for each RPC of the surface: what answers it, or that nothing does yet.
+//! One row for each RPC of the surface ([`rows`]): what answers it, and who may call it.
 //!
-//! `kvorum_proto::METHODS` is the list; a test compares. A path without a row is answered as gRPC demands.
+//! A path without a row is answered as gRPC demands.
+
+mod rows;
 
 use std::{collections::HashMap, rc::Rc};
 
+use kvorum_core::Error;
 use kvorum_proto::METHODS;
 
 use crate::{
+    auth::Auth,
     error::Status,
     metrics::{EdgeMetrics, MethodMetrics},
+    rule::Rule,
 };
+use rows::ROWS;
 
 /// What answers an RPC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,8 +24,6 @@ pub(crate) enum Rpc {
     Unary(Unary),
     /// A stream of messages out.
     Stream(Stream),
-    /// Known, and not answered yet.
-    NotYet,
 }
 
 /// RPCs with one message each way.
@@ -45,10 +49,7 @@ pub(crate) enum Unary {
     Defragment,
     Hash,
     HashKv,
-    Authenticate,
-    AuthEnable,
-    AuthDisable,
-    AuthStatus,
+    Auth(Auth),
     MoveLeader,
     Downgrade,
     Lock,
@@ -72,189 +73,24 @@ pub(crate) enum Stream {
     Snapshot,
 }
 
-/// The table: service, method, what answers.
-const ROWS: &[(&str, &str, Rpc)] = &[
-    ("etcdserverpb.KV", "Range", Rpc::Unary(Unary::Range)),
-    (
-        "etcdserverpb.KV",
-        "RangeStream",
-        Rpc::Stream(Stream::RangePieces),
-    ),
-    ("etcdserverpb.KV", "Put", Rpc::Unary(Unary::Put)),
-    (
-        "etcdserverpb.KV",
-        "DeleteRange",
-        Rpc::Unary(Unary::DeleteRange),
-    ),
-    ("etcdserverpb.KV", "Txn", Rpc::Unary(Unary::Txn)),
-    ("etcdserverpb.KV", "Compact", Rpc::Unary(Unary::Compact)),
-    ("etcdserverpb.Watch", "Watch", Rpc::Stream(Stream::Watch)),
-    (
-        "etcdserverpb.Lease",
-        "LeaseGrant",
-        Rpc::Unary(Unary::LeaseGrant),
-    ),
-    (
-        "etcdserverpb.Lease",
-        "LeaseRevoke",
-        Rpc::Unary(Unary::LeaseRevoke),
-    ),
-    (
-        "etcdserverpb.Lease",
-        "LeaseKeepAlive",
-        Rpc::Stream(Stream::LeaseKeepAlive),
-    ),
-    (
-        "etcdserverpb.Lease",
-        "LeaseTimeToLive",
-        Rpc::Unary(Unary::LeaseTimeToLive),
-    ),
-    (
-        "etcdserverpb.Lease",
-        "LeaseLeases",
-        Rpc::Unary(Unary::LeaseLeases),
-    ),
-    (
-        "etcdserverpb.Cluster",
-        "MemberAdd",
-        Rpc::Unary(Unary::MemberAdd),
-    ),
-    (
-        "etcdserverpb.Cluster",
-        "MemberRemove",
-        Rpc::Unary(Unary::MemberRemove),
-    ),
-    (
-        "etcdserverpb.Cluster",
-        "MemberUpdate",
-        Rpc::Unary(Unary::MemberUpdate),
-    ),
-    (
-        "etcdserverpb.Cluster",
-        "MemberList",
-        Rpc::Unary(Unary::MemberList),
-    ),
-    (
-        "etcdserverpb.Cluster",
-        "MemberPromote",
-        Rpc::Unary(Unary::MemberPromote),
-    ),
-    (
-        "etcdserverpb.Maintenance",
-        "Alarm",
-        Rpc::Unary(Unary::Alarm),
-    ),
-    (
-        "etcdserverpb.Maintenance",
-        "Status",
-        Rpc::Unary(Unary::Status),
-    ),
-    (
-        "etcdserverpb.Maintenance",
-        "Defragment",
-        Rpc::Unary(Unary::Defragment),
-    ),
-    ("etcdserverpb.Maintenance", "Hash", Rpc::Unary(Unary::Hash)),
-    (
-        "etcdserverpb.Maintenance",
-        "HashKV",
-        Rpc::Unary(Unary::HashKv),
-    ),
-    (
-        "etcdserverpb.Maintenance",
-        "Snapshot",
-        Rpc::Stream(Stream::Snapshot),
-    ),
-    (
-        "etcdserverpb.Maintenance",
-        "MoveLeader",
-        Rpc::Unary(Unary::MoveLeader),
-    ),
-    (
-        "etcdserverpb.Maintenance",
-        "Downgrade",
-        Rpc::Unary(Unary::Downgrade),
-    ),
-    (
-        "etcdserverpb.Auth",
-        "AuthEnable",
-        Rpc::Unary(Unary::AuthEnable),
-    ),
-    (
-        "etcdserverpb.Auth",
-        "AuthDisable",
-        Rpc::Unary(Unary::AuthDisable),
-    ),
-    (
-        "etcdserverpb.Auth",
-        "AuthStatus",
-        Rpc::Unary(Unary::AuthStatus),
-    ),
-    (
-        "etcdserverpb.Auth",
-        "Authenticate",
-        Rpc::Unary(Unary::Authenticate),
-    ),
-    ("etcdserverpb.Auth", "UserAdd", Rpc::NotYet),
-    ("etcdserverpb.Auth", "UserGet", Rpc::NotYet),
-    ("etcdserverpb.Auth", "UserList", Rpc::NotYet),
-    ("etcdserverpb.Auth", "UserDelete", Rpc::NotYet),
-    ("etcdserverpb.Auth", "UserChangePassword", Rpc::NotYet),
-    ("etcdserverpb.Auth", "UserGrantRole", Rpc::NotYet),
-    ("etcdserverpb.Auth", "UserRevokeRole", Rpc::NotYet),
-    ("etcdserverpb.Auth", "RoleAdd", Rpc::NotYet),
-    ("etcdserverpb.Auth", "RoleGet", Rpc::NotYet),
-    ("etcdserverpb.Auth", "RoleList", Rpc::NotYet),
-    ("etcdserverpb.Auth", "RoleDelete", Rpc::NotYet),
-    ("etcdserverpb.Auth", "RoleGrantPermission", Rpc::NotYet),
-    ("etcdserverpb.Auth", "RoleRevokePermission", Rpc::NotYet),
-    ("v3lockpb.Lock", "Lock", Rpc::Unary(Unary::Lock)),
-    ("v3lockpb.Lock", "Unlock", Rpc::Unary(Unary::Unlock)),
-    (
-        "v3electionpb.Election",
-        "Campaign",
-        Rpc::Unary(Unary::Campaign),
-    ),
-    (
-        "v3electionpb.Election",
-        "Proclaim",
-        Rpc::Unary(Unary::Proclaim),
-    ),
-    ("v3electionpb.Election", "Leader", Rpc::Unary(Unary::Leader)),
-    (
-        "v3electionpb.Election",
-        "Observe",
-        Rpc::Stream(Stream::Observe),
-    ),
-    ("v3electionpb.Election", "Resign", Rpc::Unary(Unary::Resign)),
-    (
-        "grpc.health.v1.Health",
-        "Check",
-        Rpc::Unary(Unary::HealthCheck),
-    ),
-    (
-        "grpc.health.v1.Health",
-        "List",
-        Rpc::Unary(Unary::HealthList),
-    ),
-    (
-        "grpc.health.v1.Health",
-        "Watch",
-        Rpc::Stream(Stream::HealthWatch),
-    ),
-    (
-        "kvorumpb.Membership",
-        "Replace",
-        Rpc::Unary(Unary::MemberReplace),
-    ),
-];
-
 /// One RPC as a connection uses it.
 pub(crate) struct Route {
     pub(crate) rpc: Rpc,
+    pub(crate) rule: Rule,
     pub(crate) service: &'static str,
     pub(crate) name: &'static str,
     pub(crate) metrics: MethodMetrics,
+}
+
+impl Route {
+    /// A refusal of whoever calls. What lies behind locks and elections is told without its code, as in etcd, whose own
+    /// client passes it on.
+    pub(crate) fn refusal(&self, refused: Error) -> Status {
+        match self.service {
+            rows::LOCK | rows::ELECTION => Status::relayed(refused),
+            _ => refused.into(),
+        }
+    }
 }
 
 /// All RPCs by path.
@@ -274,11 +110,12 @@ impl Routes {
 }
 
 fn route(metrics: &EdgeMetrics, method: &kvorum_proto::Method) -> Option<(String, Rc<Route>)> {
-    let (_, _, rpc) = *ROWS
+    let row = ROWS
         .iter()
-        .find(|row| row.0 == method.service && row.1 == method.name)?;
+        .find(|row| row.service == method.service && row.name == method.name)?;
     let route = Route {
-        rpc,
+        rpc: row.rpc,
+        rule: row.rule,
         service: method.service,
         name: method.name,
         metrics: MethodMetrics::of(metrics, method),
@@ -310,7 +147,7 @@ mod tests {
 
     #[test]
     fn every_rpc_has_exactly_one_row() {
-        let mut rows: Vec<_> = ROWS.iter().map(|row| (row.0, row.1)).collect();
+        let mut rows: Vec<_> = ROWS.iter().map(|row| (row.service, row.name)).collect();
         let mut methods: Vec<_> = METHODS
             .iter()
             .map(|method| (method.service, method.name))
@@ -323,16 +160,16 @@ mod tests {
 
     #[test]
     fn rows_and_methods_agree_on_what_streams() {
-        for (service, name, rpc) in ROWS {
+        for row in ROWS {
+            let name = row.name;
             let method = METHODS
                 .iter()
-                .find(|method| method.service == *service && method.name == *name)
+                .find(|method| method.service == row.service && method.name == name)
                 .expect("compared above");
             let streams = method.client_streaming || method.server_streaming;
-            match rpc {
+            match row.rpc {
                 Rpc::Unary(_) => assert!(!streams, "{name}"),
                 Rpc::Stream(_) => assert!(streams, "{name}"),
-                Rpc::NotYet => {}
             }
         }
     }

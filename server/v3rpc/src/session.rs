@@ -3,8 +3,9 @@
 use std::{convert::Infallible, future::pending, time::Duration};
 
 use kvorum_core::Error;
-use kvorum_member::{Caller, Handle};
 use kvorum_proto::etcdserverpb::{LeaseGrantRequest, LeaseKeepAliveRequest};
+
+use crate::client::Client;
 
 /// A caller without a lease gets one of so many seconds.
 const TTL_S: i64 = 60;
@@ -20,7 +21,7 @@ pub(crate) struct Session {
 
 impl Session {
     /// Takes the lease that the caller names; 0 names none.
-    pub(crate) async fn open(handle: &Handle, lease: i64) -> Result<Self, Error> {
+    pub(crate) async fn open(client: &Client, lease: i64) -> Result<Self, Error> {
         if lease != 0 {
             return Ok(Self {
                 lease,
@@ -28,7 +29,7 @@ impl Session {
             });
         }
         let request = LeaseGrantRequest { ttl: TTL_S, id: 0 };
-        let granted = handle.lease_grant(&Caller::nobody(), request).await?;
+        let granted = client.lease_grant(request).await?;
         Ok(Self {
             lease: granted.id,
             granted_here: true,
@@ -40,14 +41,14 @@ impl Session {
     }
 
     /// Renews a lease that is ours, and never returns. A caller renews its own lease itself.
-    pub(crate) async fn keep(&self, handle: &Handle) -> Infallible {
+    pub(crate) async fn keep(&self, client: &Client) -> Infallible {
         if !self.granted_here {
             return pending().await;
         }
         loop {
             tokio::time::sleep(RENEW_INTERVAL).await;
             let request = LeaseKeepAliveRequest { id: self.lease };
-            if let Err(error) = handle.lease_keep_alive(&Caller::nobody(), request).await {
+            if let Err(error) = client.lease_keep_alive(request).await {
                 // The place in the queue goes with the lease, and its owner finds out when its turn comes.
                 tracing::debug!(%error, "a waiting caller's lease was not renewed");
             }

@@ -1,12 +1,13 @@
 //! Maintenance.Snapshot: the file in pieces, then its digest. Responses have no header, as etcd's have none.
 
 use bytes::Bytes;
-use kvorum_member::{Caller, Handle, SnapshotChunk};
+use kvorum_member::{Handle, SnapshotChunk};
 use kvorum_proto::etcdserverpb::{SnapshotRequest, SnapshotResponse};
 
 use crate::{
     error::Status,
     frame::{Payload, decode_streamed, frame},
+    identity::Credentials,
     incoming::Messages,
     stream::{Ending, Outgoing},
     version::STORAGE_VERSION,
@@ -15,16 +16,15 @@ use crate::{
 /// Sends the snapshot as fast as the caller reads; ends its making as soon as the caller is gone.
 pub(crate) async fn snapshot(
     handle: &Handle,
+    credentials: &Credentials,
     messages: &mut Messages,
     out: &mut Outgoing<'_>,
 ) -> Result<(), Ending> {
     let message = messages.only().await?;
     out.count_received(message.len());
     let _: SnapshotRequest = decode_streamed(message)?;
-    let mut stream = handle
-        .snapshot(&Caller::nobody())
-        .await
-        .map_err(Status::from)?;
+    let caller = credentials.caller(handle).await.map_err(Status::from)?;
+    let mut stream = handle.snapshot(&caller).await.map_err(Status::from)?;
     loop {
         let chunk = tokio::select! {
             chunk = stream.next() => chunk.map_err(Status::from)?,

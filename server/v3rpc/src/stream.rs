@@ -6,23 +6,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use h2::{RecvStream, SendStream, server::SendResponse};
-use http::Request;
+use http::{HeaderMap, Request};
 use kvorum_core::Error;
 
 use crate::{
+    client::Client,
     context::IoContext,
     election,
     error::{Code, Status},
     frame::{self, PREFIX_BYTES, Payload},
     health,
+    identity::Credentials,
     incoming::Messages,
     learner, lease,
     metadata::Metadata,
     metrics::{ByteMetrics, MethodMetrics},
+    peer::Peer,
     range_stream,
     route::{Route, Stream},
+    rule::Rule,
     snapshot,
     unary::refuse,
     watch,
@@ -151,6 +155,7 @@ pub(crate) async fn wait_for_window(
 /// Serves one stream and counts it.
 pub(crate) async fn serve(
     cx: &IoContext,
+    peer: &Peer,
     route: &Route,
     rpc: Stream,
     request: Request<RecvStream>,
@@ -159,13 +164,8 @@ pub(crate) async fn serve(
     route.metrics.started.increment(1);
     let mut ended = Ended::new(&route.metrics);
     let (head, body) = request.into_parts();
-    let admitted = cx.admit(&head.headers, true).and_then(|metadata| {
-        match cx.handle.is_learner() && !learner::streams(rpc) {
-            true => Err(Error::NotForLearner.into()),
-            false => Ok(metadata),
-        }
-    });
-    let metadata = match admitted {
+    let credentials = Credentials::read(cx, peer, &head.headers);
+    let metadata = match admit(cx, route, rpc, &head.headers, &credentials).await {
         Ok(metadata) => metadata,
         Err(status) => {
             ended.code = status.code;
@@ -184,7 +184,7 @@ pub(crate) async fn serve(
     };
     let outcome = tokio::select! {
         biased;
-        outcome = run(cx, rpc, &mut messages, &mut out) => outcome,
+        outcome = run(cx, rpc, credentials, &mut messages, &mut out) => outcome,
         status = cut_short(cx, &metadata) => Err(status.into()),
     };
     ended.code = out.finish(outcome);
@@ -198,19 +198,44 @@ pub(crate) async fn serve(
     }
 }
 
+/// What is checked before anything is read.
+async fn admit<'a>(
+    cx: &IoContext,
+    route: &Route,
+    rpc: Stream,
+    headers: &'a HeaderMap,
+    credentials: &Credentials,
+) -> Result<Metadata<'a>, Status> {
+    let metadata = cx.admit(headers, true)?;
+    if cx.handle.is_learner() && !learner::streams(rpc) {
+        return Err(Error::NotForLearner.into());
+    }
+    // What is decided with each request of a stream is not decided here.
+    if !matches!(route.rule, Rule::Open | Rule::ByNeeds) {
+        let caller = credentials.caller(&cx.handle).await?;
+        route.rule.check(&cx.handle, &caller, &Bytes::new())?;
+    }
+    Ok(metadata)
+}
+
 async fn run(
     cx: &IoContext,
     rpc: Stream,
+    credentials: Credentials,
     messages: &mut Messages,
     out: &mut Outgoing<'_>,
 ) -> Result<(), Ending> {
+    let handle = &cx.handle;
     match rpc {
-        Stream::Watch => watch::watch(cx, messages, out).await,
-        Stream::LeaseKeepAlive => lease::keep_alive(&cx.handle, messages, out).await,
-        Stream::RangePieces => range_stream::range_stream(cx, messages, out).await,
-        Stream::Observe => election::observe(&cx.handle, messages, out).await,
+        Stream::Watch => watch::watch(cx, &credentials, messages, out).await,
+        Stream::LeaseKeepAlive => lease::keep_alive(handle, &credentials, messages, out).await,
+        Stream::RangePieces => range_stream::range_stream(cx, &credentials, messages, out).await,
+        Stream::Observe => {
+            let client = Client::new(handle.clone(), credentials);
+            election::observe(&client, messages, out).await
+        }
         Stream::HealthWatch => health::watch(messages, out).await,
-        Stream::Snapshot => snapshot::snapshot(&cx.handle, messages, out).await,
+        Stream::Snapshot => snapshot::snapshot(handle, &credentials, messages, out).await,
     }
 }
 

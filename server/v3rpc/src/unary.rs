@@ -9,31 +9,37 @@ use std::{
 
 use bytes::Bytes;
 use h2::{RecvStream, server::SendResponse};
-use http::Request;
+use http::{HeaderMap, Request};
 use kvorum_core::Error;
-use kvorum_member::Handle;
+use kvorum_member::{Caller, Handle};
 use kvorum_proto::etcdserverpb::ResponseHeader;
 use tokio::time::Sleep;
 
 use crate::{
-    auth, cluster,
+    auth,
+    client::Client,
+    cluster,
     compression::Encoding,
     context::IoContext,
     downgrade, election,
     error::{Code, Status},
     frame::{self, Payload},
     health,
+    identity::Credentials,
     incoming::Messages,
     kv,
     large::{self, Reply},
     leadership, learner, lease, lock, maintenance,
+    peer::Peer,
     route::{Route, Unary},
+    rule::Rule,
     stream::Ended,
 };
 
 /// Answers one call and counts it.
 pub(crate) async fn serve(
     cx: &IoContext,
+    peer: &Peer,
     route: &Route,
     rpc: Unary,
     request: Request<RecvStream>,
@@ -47,7 +53,12 @@ pub(crate) async fn serve(
         Err(status) => Some(Err(status)),
         Ok(metadata) => {
             // Pinned here: handed over by value it would lie twice in the memory of every call.
-            let answer = pin!(answer(cx, route, rpc, body, metadata.encoding));
+            let asked = Asked {
+                peer,
+                headers: &head.headers,
+                encoding: metadata.encoding,
+            };
+            let answer = pin!(answer(cx, route, rpc, asked, body));
             until(metadata.timeout, &mut respond, answer).await
         }
     };
@@ -84,58 +95,105 @@ pub(crate) fn complete(handle: &Handle, header: &mut Option<ResponseHeader>) {
     *header = Some(handle.header(revision));
 }
 
+/// Whose call it is.
+pub(crate) struct Who {
+    pub(crate) caller: Caller,
+    /// For calls that wait long; nothing where nobody is asked.
+    credentials: Option<Box<Credentials>>,
+}
+
+impl Who {
+    async fn of(cx: &IoContext, rule: Rule, rpc: Unary, asked: &Asked<'_>) -> Result<Self, Error> {
+        let credentials = || Box::new(Credentials::read(cx, asked.peer, asked.headers));
+        // What is open to everybody is so to who comes with a token from yesterday, to get another one.
+        if rule != Rule::Open && cx.handle.is_auth_enabled() {
+            let credentials = credentials();
+            return Ok(Self {
+                caller: credentials.caller(&cx.handle).await?,
+                credentials: Some(credentials),
+            });
+        }
+        // Authentication may come to be while these wait.
+        let waits = matches!(rpc, Unary::Lock | Unary::Campaign);
+        Ok(Self {
+            caller: Caller::nobody(),
+            credentials: waits.then(credentials),
+        })
+    }
+
+    fn credentials(&self) -> Credentials {
+        self.credentials.as_deref().cloned().unwrap_or_default()
+    }
+
+    fn client(&self, cx: &IoContext) -> Client {
+        Client::new(cx.handle.clone(), self.credentials())
+    }
+}
+
+/// The head of a call.
+struct Asked<'a> {
+    peer: &'a Peer,
+    headers: &'a HeaderMap,
+    encoding: Encoding,
+}
+
 async fn answer(
     cx: &IoContext,
     route: &Route,
     rpc: Unary,
+    asked: Asked<'_>,
     body: RecvStream,
-    encoding: Encoding,
 ) -> Result<Reply, Status> {
-    let message = Messages::of_unary(body, &cx.receiving, encoding).await?;
+    let message = Messages::of_unary(body, &cx.receiving, asked.encoding).await?;
     route.metrics.received.increment(1);
     cx.bytes.received.increment(message.len() as u64);
     if cx.handle.is_learner() && !learner::serves(rpc, &message)? {
         return Err(Error::NotForLearner.into());
     }
-    large::answer(cx, rpc, message).await
+    let who = Who::of(cx, route.rule, rpc, &asked).await;
+    let who = who.map_err(|refused| route.refusal(refused))?;
+    route.rule.check(&cx.handle, &who.caller, &message)?;
+    large::answer(cx, &who, rpc, message).await
 }
 
-pub(crate) async fn call(cx: &IoContext, rpc: Unary, message: Bytes) -> Result<Bytes, Status> {
-    let handle = &cx.handle;
+pub(crate) async fn call(
+    cx: &IoContext,
+    who: &Who,
+    rpc: Unary,
+    message: Bytes,
+) -> Result<Bytes, Status> {
+    let (handle, caller) = (&cx.handle, &who.caller);
     match rpc {
-        Unary::Range => kv::range(handle, message).await,
-        Unary::Put => kv::put(handle, message).await,
-        Unary::DeleteRange => kv::delete_range(handle, message).await,
-        Unary::Txn => kv::txn(handle, message).await,
-        Unary::Compact => kv::compact(handle, message).await,
-        Unary::LeaseGrant => lease::grant(handle, message).await,
-        Unary::LeaseRevoke => lease::revoke(handle, message).await,
-        Unary::LeaseTimeToLive => lease::time_to_live(handle, message).await,
-        Unary::LeaseLeases => lease::leases(handle, message).await,
+        Unary::Range => kv::range(handle, caller, message).await,
+        Unary::Put => kv::put(handle, caller, message).await,
+        Unary::DeleteRange => kv::delete_range(handle, caller, message).await,
+        Unary::Txn => kv::txn(handle, caller, message).await,
+        Unary::Compact => kv::compact(handle, caller, message).await,
+        Unary::LeaseGrant => lease::grant(handle, caller, message).await,
+        Unary::LeaseRevoke => lease::revoke(handle, caller, message).await,
+        Unary::LeaseTimeToLive => lease::time_to_live(handle, caller, message).await,
+        Unary::LeaseLeases => lease::leases(handle, caller, message).await,
         // Calls that are rare and wait long are on the heap, so that short ones stay small.
-        Unary::MemberAdd => Box::pin(cluster::member_add(handle, message)).await,
-        Unary::MemberRemove => Box::pin(cluster::member_remove(handle, message)).await,
-        Unary::MemberUpdate => Box::pin(cluster::member_update(handle, message)).await,
-        Unary::MemberList => cluster::member_list(handle, message).await,
-        Unary::MemberPromote => Box::pin(cluster::member_promote(handle, message)).await,
-        Unary::MemberReplace => Box::pin(cluster::member_replace(handle, message)).await,
-        Unary::Alarm => maintenance::alarm(handle, message).await,
-        Unary::Status => maintenance::status(handle, message),
-        Unary::Defragment => maintenance::defragment(handle, message).await,
-        Unary::Hash => maintenance::hash(handle, message).await,
-        Unary::HashKv => maintenance::hash_kv(handle, message).await,
-        Unary::Authenticate => auth::authenticate(message),
-        Unary::AuthEnable => auth::enable(message),
-        Unary::AuthDisable => auth::disable(handle, message).await,
-        Unary::AuthStatus => auth::status(handle, message).await,
-        Unary::MoveLeader => Box::pin(leadership::move_leader(handle, message)).await,
+        Unary::MemberAdd => Box::pin(cluster::member_add(handle, caller, message)).await,
+        Unary::MemberRemove => Box::pin(cluster::member_remove(handle, caller, message)).await,
+        Unary::MemberUpdate => Box::pin(cluster::member_update(handle, caller, message)).await,
+        Unary::MemberList => cluster::member_list(handle, caller, message).await,
+        Unary::MemberPromote => Box::pin(cluster::member_promote(handle, caller, message)).await,
+        Unary::MemberReplace => Box::pin(cluster::member_replace(handle, caller, message)).await,
+        Unary::Alarm => maintenance::alarm(handle, caller, message).await,
+        Unary::Status => maintenance::status(handle, caller, message),
+        Unary::Defragment => maintenance::defragment(handle, caller, message).await,
+        Unary::Hash => maintenance::hash(handle, caller, message).await,
+        Unary::HashKv => maintenance::hash_kv(handle, caller, message).await,
+        Unary::Auth(rpc) => Box::pin(auth::call(handle, caller, rpc, message)).await,
+        Unary::MoveLeader => Box::pin(leadership::move_leader(handle, caller, message)).await,
         Unary::Downgrade => downgrade::downgrade(handle, message).await,
-        Unary::Lock => Box::pin(lock::lock(cx, message)).await,
-        Unary::Unlock => Box::pin(lock::unlock(handle, message)).await,
-        Unary::Campaign => Box::pin(election::campaign(cx, message)).await,
-        Unary::Proclaim => Box::pin(election::proclaim(handle, message)).await,
-        Unary::Leader => Box::pin(election::leader(handle, message)).await,
-        Unary::Resign => Box::pin(election::resign(handle, message)).await,
+        Unary::Lock => Box::pin(lock::lock(cx, who.credentials(), message)).await,
+        Unary::Unlock => Box::pin(lock::unlock(&who.client(cx), message)).await,
+        Unary::Campaign => Box::pin(election::campaign(cx, who.credentials(), message)).await,
+        Unary::Proclaim => Box::pin(election::proclaim(&who.client(cx), message)).await,
+        Unary::Leader => Box::pin(election::leader(&who.client(cx), message)).await,
+        Unary::Resign => Box::pin(election::resign(&who.client(cx), message)).await,
         Unary::HealthCheck => health::check(message),
         Unary::HealthList => health::list(message),
     }

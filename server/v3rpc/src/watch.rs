@@ -10,12 +10,13 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use kvorum_member::{Caller, WatchFrame, WatchStream};
+use kvorum_member::{WatchFrame, WatchStream};
 
 use crate::{
     context::IoContext,
     error::Status,
     frame::{PREFIX_BYTES, Payload, decode_streamed, put_prefix},
+    identity::Credentials,
     incoming::Messages,
     stream::{Ending, Outgoing},
 };
@@ -38,6 +39,7 @@ enum Event {
 /// Serves one watch stream until the caller or the member ends it.
 pub(crate) async fn watch(
     cx: &IoContext,
+    credentials: &Credentials,
     messages: &mut Messages,
     out: &mut Outgoing<'_>,
 ) -> Result<(), Ending> {
@@ -47,7 +49,13 @@ pub(crate) async fn watch(
         match next_event(&mut stream, messages, half_closed, out).await {
             Event::Request(message) => {
                 out.count_received(message.len());
-                stream.request(&Caller::nobody(), decode_streamed(message)?);
+                let request = decode_streamed(message)?;
+                // A stream may live longer than a token: as in etcd, each request is looked at for itself, and the
+                // stream goes on without a watch that is refused.
+                match credentials.caller(&cx.handle).await {
+                    Ok(caller) => stream.request(&caller, request),
+                    Err(refused) => stream.request_refused(refused, request),
+                }
             }
             Event::HalfClosed => half_closed = true,
             Event::Response(first) => respond(&mut stream, first, out).await?,

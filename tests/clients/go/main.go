@@ -68,8 +68,12 @@ func main() {
 		}
 		return
 	}
+	only := ""
+	if len(os.Args) == 4 && os.Args[1] == "only" {
+		only, os.Args = os.Args[2], os.Args[2:]
+	}
 	if len(os.Args) < 2 {
-		fmt.Fprintln(os.Stderr, "usage: go-client HOST:PORT[,HOST:PORT...] [GROUP-TO-LEAVE-OUT...]")
+		fmt.Fprintln(os.Stderr, "usage: go-client [only GROUP] HOST:PORT[,HOST:PORT...] [GROUP-TO-LEAVE-OUT...]")
 		os.Exit(2)
 	}
 	var checks []check
@@ -81,10 +85,11 @@ func main() {
 	checks = append(checks, contestChecks...)
 	checks = append(checks, bankChecks...)
 	checks = append(checks, maintenanceChecks...)
+	checks = append(checks, authChecks...)
 	failed := 0
 	for _, check := range checks {
 		group, _, _ := strings.Cut(check.name, ":")
-		if slices.Contains(os.Args[2:], group) {
+		if slices.Contains(os.Args[2:], group) || only != "" && only != group {
 			continue
 		}
 		if err := runOne(check, os.Args[1]); err != nil {

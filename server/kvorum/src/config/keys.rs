@@ -69,6 +69,12 @@ keys! {
         "Whether clients may be served without TLS, over http:// client URLs, and metrics beyond loopback";
     CONSOLE_ALLOW_PLAIN "console-allow-plain" "BOOL" Some("true"),
         "Whether the console may be served without TLS, over an http:// URL on loopback";
+    AUTH_TOKEN "auth-token" "KIND" Some("simple"),
+        "simple, or jwt,sign-method=RS256,pub-key=FILE,priv-key=FILE,ttl=5m: what users get for their password";
+    AUTH_TOKEN_TTL "auth-token-ttl" "SECONDS" Some("300"),
+        "How long a simple token lives that nobody uses";
+    BCRYPT_COST "bcrypt-cost" "N" Some("10"),
+        "Work that a guess of a password costs, as a power of two";
     LISTEN_PEER_URLS "listen-peer-urls" "URLS" None,
         "Where other members are served; nowhere if not given, which fits a cluster of one";
     INITIAL_ADVERTISE_PEER_URLS "initial-advertise-peer-urls" "URLS" None,

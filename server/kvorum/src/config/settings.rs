@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kvorum_member::compactor::Retention;
+use kvorum_member::tokens::AuthOptions;
 use kvorum_v3rpc::Access;
 use rustls::ServerConfig;
 
 use super::access;
+use super::auth;
 use super::cluster::{self, ClusterSettings};
 use super::compaction;
 use super::keys;
@@ -47,6 +49,8 @@ pub(crate) struct Settings {
     pub(crate) auto_compaction: Option<Retention>,
     /// Who may use HTTP, and whether the JSON gateway is there.
     pub(crate) access: Access,
+    /// Tokens and passwords.
+    pub(crate) auth: AuthOptions,
     /// Timers.
     pub(crate) timing: Timing,
     /// Threads that serve clients.
@@ -140,6 +144,7 @@ fn settings(reader: &mut Reader) -> Option<Settings> {
     let limits = limits(reader);
     let auto_compaction = compaction::read(reader);
     let access = access::read(reader);
+    let auth = auth::read(reader);
     let timing = timing(reader);
     let io_threads = match reader.is_given(keys::IO_THREADS) {
         true => reader.count(keys::IO_THREADS, 1, IO_THREADS_MAX),
@@ -165,6 +170,7 @@ fn settings(reader: &mut Reader) -> Option<Settings> {
         limits: limits?,
         auto_compaction: auto_compaction?,
         access: access?,
+        auth: auth?,
         timing: timing?,
         io_threads: usize::try_from(io_threads?).ok()?,
         extensive_metrics: extensive_metrics?,

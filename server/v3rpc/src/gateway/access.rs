@@ -40,18 +40,7 @@ impl Access {
             host,
             "rejecting HTTP request to prevent DNS rebinding attacks"
         );
-        let mut response = Response::new(ReplyBody::whole(misdirected(&host).into()));
-        *response.status_mut() = StatusCode::MISDIRECTED_REQUEST;
-        let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("text/plain; charset=utf-8"),
-        );
-        headers.insert(
-            header::X_CONTENT_TYPE_OPTIONS,
-            HeaderValue::from_static("nosniff"),
-        );
-        Some(response)
+        Some(refusal(StatusCode::MISDIRECTED_REQUEST, misdirected(&host)))
     }
 
     /// What tells a browser that the page behind the request may read the answer.
@@ -79,6 +68,28 @@ impl Access {
             ),
         ])
     }
+}
+
+/// The refusal of a caller whose certificate names a user: over HTTP a name counts for nothing. The text is etcd's.
+pub(super) fn refuse_common_name() -> Response<ReplyBody> {
+    let text = "CommonName of client sending a request against gateway will be ignored and not used as expected\n";
+    refusal(StatusCode::BAD_REQUEST, text.to_owned())
+}
+
+/// What Go's `http.Error` sends.
+fn refusal(status: StatusCode, text: String) -> Response<ReplyBody> {
+    let mut response = Response::new(ReplyBody::whole(text.into()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    response
 }
 
 fn allows(list: &[String], wanted: &str) -> bool {

@@ -19,7 +19,7 @@ use crate::{connection::Entry, context::IoContext, frame::Payload, stream::wait_
 /// Answers one request.
 pub(crate) async fn respond_http2(
     cx: &Rc<IoContext>,
-    entry: Entry,
+    entry: &Entry,
     request: Request<RecvStream>,
     mut respond: SendResponse<Payload>,
 ) {

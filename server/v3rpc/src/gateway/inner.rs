@@ -29,6 +29,7 @@ use crate::{
     frame::{self, Frames},
     http2,
     options::Scope,
+    peer::Peer,
 };
 
 /// Between the two ends of the connection.
@@ -187,6 +188,7 @@ async fn serve(cx: Rc<IoContext>, mut far: DuplexStream, stop: Stop) {
     let entry = Entry {
         scope: Scope::Client,
         secure: true,
+        peer: Peer::Gateway,
     };
     let served = async {
         let preface = connection::read_preface(&mut far).await?;

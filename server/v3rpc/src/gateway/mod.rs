@@ -91,7 +91,7 @@ impl Gateway {
 /// Answers any HTTP request that is not gRPC: checks where it comes from, then the gateway or the plain endpoints.
 pub(crate) async fn respond(
     cx: &Rc<IoContext>,
-    entry: Entry,
+    entry: &Entry,
     mut request: Request<()>,
     body: RequestBody,
 ) -> Response<ReplyBody> {
@@ -101,6 +101,9 @@ pub(crate) async fn respond(
     let access = &cx.options.access;
     if let (false, Some(refusal)) = (entry.secure, access.refuse_host(&request)) {
         return refusal;
+    }
+    if is_mistaken(cx, entry, &request) {
+        return access::refuse_common_name();
     }
     let cors = access.cors(request.headers());
     let mut response = if request.method() == Method::OPTIONS {
@@ -118,7 +121,17 @@ pub(crate) async fn respond(
     response
 }
 
-async fn plain(cx: &IoContext, entry: Entry, request: &Request<()>) -> Response<ReplyBody> {
+/// A client whose certificate names a user may think that it is known by that here. (etcd: accessController in
+/// server/embed/serve.go)
+fn is_mistaken(cx: &IoContext, entry: &Entry, request: &Request<()>) -> bool {
+    cx.options.certificate_users
+        && cx.options.access.gateway
+        && entry.peer.common_name().is_some()
+        && matches!(gateway_path(request.uri()), Some(Place::Inside(_)))
+        && cx.handle.is_auth_enabled()
+}
+
+async fn plain(cx: &IoContext, entry: &Entry, request: &Request<()>) -> Response<ReplyBody> {
     let answer = cx.endpoints.respond(entry.scope, request).await;
     answer.map(ReplyBody::whole)
 }

@@ -130,6 +130,7 @@ fn route(row: &Row) -> Option<(&'static str, Route)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{metrics::EdgeMetrics, route::Routes};
 
     #[test]
     fn every_row_resolves() {
@@ -151,6 +152,19 @@ mod tests {
                 _ => 1,
             };
             assert_eq!(paths.count(), expected, "{}", method.path());
+        }
+    }
+
+    /// A request of the gateway is a call of the same table: it can have no other rule.
+    #[test]
+    fn every_path_leads_to_a_row_of_the_table_of_calls() {
+        let metrics = EdgeMetrics::new(&prometheus::Registry::new(), false);
+        let calls = Routes::new(&metrics);
+        for row in ROWS {
+            let route = find(row.0).expect("compared above");
+            let call = calls.find(&route.rpc).map_err(|status| status.message);
+            let call = call.unwrap_or_else(|why| panic!("{}: {why}", row.0));
+            assert_eq!((call.service, call.name), (row.1, row.2));
         }
     }
 

@@ -1,0 +1,80 @@
+//! A client of this server inside the server: what locks and elections do for their callers, they do as these.
+
+use kvorum_core::{Error, reply::RangeReply};
+use kvorum_member::{Caller, Handle, WatchStream};
+use kvorum_proto::etcdserverpb::{
+    DeleteRangeRequest, DeleteRangeResponse, LeaseGrantRequest, LeaseGrantResponse,
+    LeaseKeepAliveRequest, LeaseKeepAliveResponse, RangeRequest, ResponseHeader, TxnRequest,
+    TxnResponse, WatchCreateRequest, WatchRequest, watch_request::RequestUnion,
+};
+
+use crate::identity::Credentials;
+
+/// The member's door in a caller's name. Who that is, and what his token is still worth, is asked with every step.
+#[derive(Clone)]
+pub(crate) struct Client {
+    handle: Handle,
+    credentials: Credentials,
+}
+
+impl Client {
+    pub(crate) const fn new(handle: Handle, credentials: Credentials) -> Self {
+        Self {
+            handle,
+            credentials,
+        }
+    }
+
+    pub(crate) async fn caller(&self) -> Result<Caller, Error> {
+        self.credentials.caller(&self.handle).await
+    }
+
+    pub(crate) fn header(&self, revision: i64) -> ResponseHeader {
+        self.handle.header(revision)
+    }
+
+    pub(crate) async fn range(&self, request: RangeRequest) -> Result<RangeReply, Error> {
+        self.handle.range(&self.caller().await?, request).await
+    }
+
+    pub(crate) async fn txn(&self, request: TxnRequest) -> Result<TxnResponse, Error> {
+        self.handle.txn(&self.caller().await?, request).await
+    }
+
+    pub(crate) async fn delete_range(
+        &self,
+        request: DeleteRangeRequest,
+    ) -> Result<DeleteRangeResponse, Error> {
+        self.handle
+            .delete_range(&self.caller().await?, request)
+            .await
+    }
+
+    pub(crate) async fn lease_grant(
+        &self,
+        request: LeaseGrantRequest,
+    ) -> Result<LeaseGrantResponse, Error> {
+        self.handle
+            .lease_grant(&self.caller().await?, request)
+            .await
+    }
+
+    pub(crate) async fn lease_keep_alive(
+        &self,
+        request: LeaseKeepAliveRequest,
+    ) -> Result<LeaseKeepAliveResponse, Error> {
+        let caller = self.caller().await?;
+        self.handle.lease_keep_alive(&caller, request).await
+    }
+
+    /// A stream with one watch on it.
+    pub(crate) async fn watch(&self, create: WatchCreateRequest) -> Result<WatchStream, Error> {
+        let caller = self.caller().await?;
+        let mut stream = self.handle.watch(usize::MAX);
+        let request = WatchRequest {
+            request_union: Some(RequestUnion::CreateRequest(create)),
+        };
+        stream.request(&caller, request);
+        Ok(stream)
+    }
+}

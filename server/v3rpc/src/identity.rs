@@ -1,0 +1,52 @@
+//! Whose call it is: by its token, else by its connection's certificate.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue};
+use kvorum_core::Error;
+use kvorum_member::{Caller, Handle};
+
+use crate::{context::IoContext, peer::Peer};
+
+/// Where a token may stand, in etcd's order.
+const TOKEN_KEYS: [&str; 2] = ["token", "authorization"];
+/// What may stand before a token.
+const BEARER: &str = "Bearer ";
+/// What a call carries that came through a gateway.
+const GATEWAY_MARK: &str = "grpcgateway-accept";
+
+/// What a call shows of its caller. Kept by calls that live long, whose caller is looked at again with all they do.
+#[derive(Clone, Default)]
+pub(crate) struct Credentials {
+    token: Option<HeaderValue>,
+    /// The user whom the connection's certificate names.
+    certified: Option<Arc<str>>,
+}
+
+impl Credentials {
+    /// Reads the head of a call.
+    pub(crate) fn read(cx: &IoContext, peer: &Peer, headers: &HeaderMap) -> Self {
+        let token = TOKEN_KEYS.iter().find_map(|key| headers.get(*key)).cloned();
+        // Through a gateway, ours or another's, the certificate would be the gateway's.
+        let counts = cx.options.certificate_users && !headers.contains_key(GATEWAY_MARK);
+        let certified = peer.common_name().filter(|_| counts).cloned();
+        Self { token, certified }
+    }
+
+    /// Who calls. A token decides, also a bad one; who has none may be known by a certificate.
+    pub(crate) async fn caller(&self, handle: &Handle) -> Result<Caller, Error> {
+        if !handle.is_auth_enabled() {
+            return Ok(Caller::nobody());
+        }
+        if let Some(token) = &self.token {
+            let text = token.to_str().map_err(|_| Error::InvalidAuthToken)?;
+            let text = text.strip_prefix(BEARER).unwrap_or(text);
+            // Boxed: without authentication no call needs room for it.
+            return Box::pin(handle.caller_of_token(text)).await;
+        }
+        Ok(match &self.certified {
+            Some(name) => Caller::user(name.clone(), handle.auth().revision()),
+            None => Caller::nobody(),
+        })
+    }
+}
