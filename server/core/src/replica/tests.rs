@@ -219,7 +219,6 @@ fn a_leader_that_removed_itself_tells_those_who_lack_its_removal() {
         ops: vec![MemberOp {
             op: Some(member_op::Op::Remove(leader)),
         }],
-        caller: None,
     };
     cluster.change(leader, change);
     cluster.ticks(3);
