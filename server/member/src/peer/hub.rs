@@ -304,6 +304,10 @@ impl Hub {
             known.retry.notify_waiters();
             return;
         }
+        // It may have been removed since it introduced itself.
+        if self.removed.read().contains(&id) {
+            return;
+        }
         let learned = routes.values().filter(|route| route.learned).count();
         if learned >= LEARNED_MAX {
             return;

@@ -120,10 +120,15 @@ async fn refusals_carry_etcds_code_and_text() {
             "unknown method Nope for service etcdserverpb.KV"
         ))
     );
-    let later = client
-        .raw::<PutResponse>("/etcdserverpb.Auth/UserAdd", Bytes::new(), &[])
+    let nameless = client
+        .raw::<PutResponse>(
+            "/etcdserverpb.Auth/UserAdd",
+            Bytes::from_static(&[0; 5]),
+            &[],
+        )
         .await;
-    assert_eq!(later.expect_err("not yet").code, 12);
+    let no_name = refused(3, "etcdserver: user name is empty");
+    assert_eq!(nameless, Err(no_name));
     let auth = client.raw::<PutResponse>(
         "/etcdserverpb.Auth/Authenticate",
         Bytes::from_static(&[0; 5]),

@@ -206,11 +206,17 @@ impl TestMember {
     /// Sends numbered messages until one comes through, and gives its number.
     pub(crate) fn send_until_heard(&self, to: &Self, lane: Lane, next: &mut u64) -> u64 {
         let deadline = Instant::now() + SOON;
+        // What another lane, or an earlier call, has sent may still be coming.
+        let first = *next + 1;
         while Instant::now() < deadline {
             *next += 1;
             self.send(to.id, lane, *next, 10);
             match to.told.recv_timeout(Duration::from_millis(20)) {
-                Ok(PeerEvent::Message { message, .. }) => return number_of(&message),
+                Ok(PeerEvent::Message { message, .. })
+                    if (first..=*next).contains(&number_of(&message)) =>
+                {
+                    return number_of(&message);
+                }
                 Ok(_) | Err(RecvTimeoutError::Timeout) => {}
                 Err(error) => panic!("{error}"),
             }
