@@ -53,6 +53,10 @@ pub(super) fn describe_open(path: &Path, error: DatabaseError) -> StorageError {
 
 pub(super) fn describe(path: &Path, op: &'static str, error: redb::Error) -> StorageError {
     match error {
+        // A length that rotted sends redb behind the end: no disk fails so, and another try does not help.
+        redb::Error::Io(source) if source.kind() == io::ErrorKind::UnexpectedEof => {
+            StorageError::damaged(path, "the file is shorter than it says")
+        }
         redb::Error::Io(source) => StorageError::io(path, op, source),
         redb::Error::PreviousIo => StorageError::Failed(path.to_path_buf()),
         other => StorageError::damaged(path, format!("{op}: {other}")),
@@ -73,9 +77,26 @@ pub(super) fn describe_storage(
                 format!("not a kvorum state store, or damaged ({e})"),
             )
         }
-        redb::StorageError::Io(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
-            StorageError::damaged(path, "the file is shorter than it says")
-        }
         error => describe(path, op, error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_before_its_time_is_damage_wherever_redb_meets_it() {
+        let path = Path::new("state.redb");
+        let early = || io::Error::from(io::ErrorKind::UnexpectedEof);
+        let failed = || io::Error::from(io::ErrorKind::PermissionDenied);
+        for error in [
+            describe(path, "open", redb::Error::Io(early())),
+            describe_storage(path, "read", redb::StorageError::Io(early())),
+        ] {
+            assert!(matches!(error, StorageError::Corrupt { .. }), "{error}");
+        }
+        let error = describe(path, "open", redb::Error::Io(failed()));
+        assert!(!matches!(error, StorageError::Corrupt { .. }), "{error}");
     }
 }
