@@ -116,7 +116,7 @@ impl Handle {
         if let Some(watchers) = self.watching.look_at_rights(&self.shared) {
             self.port.watchers.store(watchers, Ordering::SeqCst);
         }
-        let history = SharedHistory(&self.shared.store);
+        let history = SharedHistory(&self.shared);
         if let Err(e) = self.watching.publish(&batches, &history) {
             self.shared.fail(e.to_string());
         }
@@ -252,7 +252,7 @@ impl Handle {
     pub fn key_history(&self, caller: &Caller, key: &[u8]) -> Result<Vec<KeyVersion>, Error> {
         let needs = || vec![Need::read(key, &[])];
         let pass = self.enter(caller, needs)?;
-        let versions = SharedHistory(&self.shared.store).versions(key);
+        let versions = SharedHistory(&self.shared).versions(key);
         let versions = versions.map_err(|e| self.broken(e.to_string()))?;
         self.leave(caller, pass, needs)?;
         Ok(versions)

@@ -96,7 +96,7 @@ impl Handle {
         any_key: bool,
         limit: usize,
     ) -> Result<(i64, usize), BackendError> {
-        let page = SharedHistory(&self.shared.store).page(from, to, limit)?;
+        let page = SharedHistory(&self.shared).page(from, to, limit)?;
         let store = self.shared.store.read();
         for record in &page.records {
             hasher.record(record, store.hashes(record, to, any_key));

@@ -16,14 +16,19 @@ use crate::shared::{CoreInput, Shared};
 /// # Errors
 /// The disk failed, or what came is none of ours: the member must end.
 pub(crate) fn install(shared: &Shared, staged: Staged) -> Result<Index, String> {
+    let p = &shared.published;
+    let note_now = || {
+        let now_ms = shared.clock.now_ms().max(1);
+        p.installed_ms.store(now_ms, Ordering::SeqCst);
+    };
+    // Before, since reads meet the new file from here on; and once more when the store in memory follows.
+    note_now();
     let restored = shared.state.install(staged).map_err(|e| e.to_string())?;
     let store = rebuild::store(&shared.state, &restored, &shared.options);
     let store = store.map_err(|e| e.to_string())?;
     let machine = rebuild::machine(&store, &restored, &shared.options);
     let interrupted = rebuild::interrupted_compaction(&restored).unwrap_or(0);
-    let p = &shared.published;
-    p.installed_ms
-        .store(shared.clock.now_ms().max(1), Ordering::SeqCst);
+    note_now();
     p.compaction.store(interrupted, Ordering::SeqCst);
     let revision = store.current();
     {

@@ -11,6 +11,7 @@ mod backend;
 mod codec;
 mod contain;
 mod inside;
+mod lookup;
 mod marks;
 mod opened;
 mod reader;
@@ -220,8 +221,12 @@ impl StateStore {
             for revision in revisions {
                 let old = table
                     .remove(revision)
-                    .map_err(|e| self.storage("remove", e))?;
-                lengths.extend(old.map(|o| codec::kv_len(o.value())));
+                    .map_err(|e| self.storage("remove", e))?
+                    .map(|old| codec::kv_len(old.value()));
+                if old.is_none() {
+                    self.check_absence(&table, *revision)?;
+                }
+                lengths.extend(old);
             }
         }
         txn.commit().map_err(|e| self.failed("commit", e.into()))?;
@@ -239,73 +244,6 @@ impl StateStore {
             f(revision, tombstone, kv);
             Ok(())
         })
-    }
-
-    /// The record at `revision`; see `Records::get`.
-    ///
-    /// # Errors
-    /// The disk failed, or the checksum does not match.
-    pub fn record(&self, revision: Revision) -> Result<Option<Record>, StorageError> {
-        let _inside = Inside::enter();
-        let txn = self.begin_read()?;
-        let table = txn
-            .open_table(RECORDS)
-            .map_err(|e| self.failed("open", e.into()))?;
-        let value = table.get(&revision).map_err(|e| self.storage("read", e))?;
-        value
-            .map(|value| self.copy_record(revision, value.value()))
-            .transpose()
-    }
-
-    /// The records at `revisions`, of one state of the store; see `Records::get_many`.
-    ///
-    /// # Errors
-    /// As `record`.
-    pub fn record_list(&self, revisions: &[Revision]) -> Result<Vec<Option<Record>>, StorageError> {
-        let _inside = Inside::enter();
-        let txn = self.begin_read()?;
-        let table = txn
-            .open_table(RECORDS)
-            .map_err(|e| self.failed("open", e.into()))?;
-        revisions
-            .iter()
-            .map(|revision| {
-                let value = table.get(revision).map_err(|e| self.storage("read", e))?;
-                value
-                    .map(|value| self.copy_record(*revision, value.value()))
-                    .transpose()
-            })
-            .collect()
-    }
-
-    /// Up to `limit` records with `from <= revision <= to`; see `Records::scan`.
-    ///
-    /// # Errors
-    /// As `record`.
-    pub fn records(
-        &self,
-        from: Revision,
-        to: Revision,
-        limit: usize,
-    ) -> Result<Vec<Record>, StorageError> {
-        if from > to {
-            return Ok(Vec::new());
-        }
-        let _inside = Inside::enter();
-        let txn = self.begin_read()?;
-        let table = txn
-            .open_table(RECORDS)
-            .map_err(|e| self.failed("open", e.into()))?;
-        let range = table
-            .range(from..=to)
-            .map_err(|e| self.storage("read", e))?;
-        range
-            .take(limit)
-            .map(|item| {
-                let (key, value) = item.map_err(|e| self.storage("read", e))?;
-                self.copy_record(key.value(), value.value())
-            })
-            .collect()
     }
 
     /// The length of the file: what it takes on disk, not what quotas count.

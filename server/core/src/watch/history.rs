@@ -34,6 +34,34 @@ impl Page {
             complete_to: last - 1,
         }
     }
+
+    /// True if records are missing: behind the compact revision every main revision from `from` on has records, and
+    /// their subs count from 0. History begins with the first write, revision 2. That the last sub of a revision is
+    /// missing cannot be seen, for nobody knows how many there were.
+    #[must_use]
+    pub fn has_gap(&self, from: i64, compacted: i64) -> bool {
+        let begin = from.max(compacted.saturating_add(1)).max(2);
+        if self.complete_to < begin {
+            return false;
+        }
+        let mut last: Option<Revision> = None;
+        for record in &self.records {
+            let Revision { main, sub } = record.revision;
+            if main < begin {
+                continue;
+            }
+            let follows = match last {
+                None => (main, sub) == (begin, 0),
+                Some(last) if last.main == main => last.sub.checked_add(1) == Some(sub),
+                Some(last) => (main, sub) == (last.main + 1, 0),
+            };
+            if !follows {
+                return true;
+            }
+            last = Some(record.revision);
+        }
+        last.is_none_or(|last| last.main < self.complete_to)
+    }
 }
 
 /// Read access to the past.
@@ -44,10 +72,11 @@ pub trait History {
     /// The compact revision.
     fn compacted(&self) -> i64;
 
-    /// Records from main revision `from` to `to`, about `limit` of them, ending with a whole revision.
+    /// Records from main revision `from` to `to`, about `limit` of them, ending with a whole revision. A page that is
+    /// complete to less than `from` says that history cannot be read just now: ask again.
     ///
     /// # Errors
-    /// The state store failed.
+    /// The state store failed, or has lost records.
     fn page(&self, from: i64, to: i64, limit: usize) -> Result<Page, BackendError>;
 
     /// The pair that `key` held at main revision `at`, encoded.
@@ -61,6 +90,14 @@ pub trait History {
     /// # Errors
     /// The state store failed.
     fn pair(&self, revision: Revision) -> Result<Option<Bytes>, BackendError>;
+}
+
+/// The error of a state store whose records do not make a history.
+#[must_use]
+pub fn missing_history(from: i64, to: i64) -> BackendError {
+    BackendError(format!(
+        "records between the revisions {from} and {to} are missing; restore this member"
+    ))
 }
 
 /// A page that ends with a whole revision, from a scan that knows nothing of pages: a revision with more records than
@@ -98,9 +135,13 @@ impl History for Store {
             Ok(page) => Ok(page),
             Err(flushed) => {
                 let records = self.records().clone();
-                whole_page(from, to.min(flushed), limit, |a, b, n| {
+                let page = whole_page(from, to.min(flushed), limit, |a, b, n| {
                     records.scan(a, b, n)
-                })
+                })?;
+                match page.has_gap(from, Store::compacted(self)) {
+                    true => Err(missing_history(from, page.complete_to)),
+                    false => Ok(page),
+                }
             }
         }
     }
@@ -110,7 +151,7 @@ impl History for Store {
             .revision_at(key, at)
             .filter(|_| at >= Store::compacted(self))
         {
-            Some(revision) => self.load(revision),
+            Some(revision) => self.load_newest(revision).map(Some),
             None => Ok(None),
         }
     }
@@ -131,5 +172,53 @@ impl Store {
         }
         let scan = |a, b, n| Ok(self.recent.scan(a, b, n).cloned().collect());
         whole_page(from, to, limit, scan).map_err(|_| self.recent.flushed().main)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(revisions: &[(i64, u32)], complete_to: i64) -> Page {
+        let record = |(main, sub): &(i64, u32)| Record {
+            revision: Revision {
+                main: *main,
+                sub: *sub,
+            },
+            tombstone: false,
+            kv: Bytes::new(),
+        };
+        Page {
+            records: revisions.iter().map(record).collect(),
+            complete_to,
+        }
+    }
+
+    #[test]
+    fn a_page_from_the_middle_of_history_must_hold_every_revision() {
+        let whole = [(5, 0), (6, 0), (6, 1), (7, 0)];
+        assert!(!page(&whole, 7).has_gap(5, 2));
+        for left_out in [0, 1, 3] {
+            let mut cut = whole.to_vec();
+            cut.remove(left_out);
+            assert!(page(&cut, 7).has_gap(5, 2), "{cut:?}");
+        }
+        assert!(page(&whole, 8).has_gap(5, 2), "the end is missing");
+        assert!(page(&[], 5).has_gap(5, 2));
+        assert!(!page(&[], 4).has_gap(5, 2), "nothing was asked for");
+    }
+
+    #[test]
+    fn what_compaction_removed_is_no_gap() {
+        let kept = [(2, 0), (5, 1), (8, 0), (9, 0)];
+        assert!(!page(&kept, 9).has_gap(1, 7));
+        assert!(!page(&kept, 9).has_gap(1, 100));
+        assert!(page(&kept, 9).has_gap(1, 6));
+    }
+
+    #[test]
+    fn history_begins_with_the_first_write() {
+        assert!(!page(&[(2, 0)], 2).has_gap(0, -1));
+        assert!(page(&[(3, 0)], 3).has_gap(1, -1));
     }
 }

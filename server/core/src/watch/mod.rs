@@ -18,6 +18,6 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-pub use history::{History, Page, whole_page};
+pub use history::{History, Page, missing_history, whole_page};
 pub use hub::{EventBatch, Header, Hub};
 pub use stream::{Frame, StreamId};

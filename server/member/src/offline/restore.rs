@@ -143,6 +143,9 @@ struct Restoring {
     /// Raised without a change of any key.
     bare_revision: i64,
     newest_record: i64,
+    /// The newest revision in front of a record whose predecessor is not there. Compaction explains it, and so does a
+    /// revision that was raised by hand.
+    gap_to: i64,
 }
 
 impl Restoring {
@@ -159,6 +162,7 @@ impl Restoring {
             auth: AuthStore::default(),
             bare_revision: 0,
             newest_record: 0,
+            gap_to: 0,
         };
         let name = options.file.display().to_string();
         let trailer = match options.skip_hash_check {
@@ -247,6 +251,9 @@ impl Restoring {
             },
         };
         let kv = encoding::encode(&mut self.arena, &pair);
+        if revision.main > self.newest_record + 1 {
+            self.gap_to = revision.main - 1;
+        }
         self.newest_record = revision.main;
         self.batch_bytes += kv.len();
         self.batch.push(Record {
@@ -278,6 +285,8 @@ impl Restoring {
             // No record stands at the newest revision, so only the compaction mark can hold it.
             compact = Some(self.bare_revision);
         }
+        // Changes that are not there cannot be watched: what is kept of history begins behind them.
+        compact = compact.max(Some(self.gap_to).filter(|gap_to| *gap_to > 1));
         let mut revision = summary.revision;
         if bump > 0 {
             revision = revision

@@ -1,5 +1,6 @@
 //! Tests of the state store: what was flushed is there with its applied index, whatever crashes or rots.
 
+mod lookup;
 mod origin;
 mod smaller;
 

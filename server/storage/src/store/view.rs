@@ -80,10 +80,7 @@ impl StateView<'_> {
             let (revision, value) = (key.value(), value.value());
             let (tombstone, kv) = store.open_record(revision, value)?;
             if last >= Some(revision) {
-                return Err(StorageError::damaged(
-                    &store.path,
-                    "records are out of order",
-                ));
+                return Err(store.disorder());
             }
             last = Some(revision);
             seen += 1;
@@ -114,6 +111,9 @@ impl StateStore {
         let table = txn
             .open_table(RECORDS)
             .map_err(|e| self.failed("open", e.into()))?;
+        if let Some(after) = after {
+            self.check_before(&table, after)?;
+        }
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let range = table
             .range::<Revision>((from, Bound::Unbounded))
@@ -123,9 +123,10 @@ impl StateStore {
             let (key, value) = item.map_err(|e| self.storage("read", e))?;
             let revision = key.value();
             let (_, kv) = self.open_record(revision, value.value())?;
-            if last >= Some(revision) {
-                let what = "records are out of order";
-                return Err(StorageError::damaged(&self.path, what));
+            // What the order of the tree shows must be what a look-up finds.
+            let sought = table.get(&revision).map_err(|e| self.storage("read", e))?;
+            if last >= Some(revision) || sought.is_none() {
+                return Err(self.disorder());
             }
             last = Some(revision);
             seen.records += 1;
