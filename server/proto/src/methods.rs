@@ -58,6 +58,7 @@ const LOCK: &str = "v3lockpb.Lock";
 const ELECTION: &str = "v3electionpb.Election";
 const HEALTH: &str = "grpc.health.v1.Health";
 const MEMBERSHIP: &str = "kvorumpb.Membership";
+const TRUST: &str = "kvorumpb.Trust";
 
 /// Every RPC of etcd 3.6 and 3.7's `RangeStream`, in the order of its services, and our own.
 pub const METHODS: &[Method] = &[
@@ -114,4 +115,13 @@ pub const METHODS: &[Method] = &[
     unary(HEALTH, "List"),
     server_stream(HEALTH, "Watch"),
     unary(MEMBERSHIP, "Replace"),
+    unary(TRUST, "TokenCreate"),
+    unary(TRUST, "TokenList"),
+    unary(TRUST, "TokenRevoke"),
+    unary(TRUST, "CertificateIssue"),
+    unary(TRUST, "CertificateList"),
+    unary(TRUST, "Revoke"),
+    unary(TRUST, "Unrevoke"),
+    unary(TRUST, "RotateCa"),
+    unary(TRUST, "TrustStatus"),
 ];

@@ -65,7 +65,10 @@ async fn enter(cx: Rc<IoContext>, socket: TcpStream, door: &Door, stop: Stop) ->
     match &door.tls {
         Some(tls) if wants_tls => {
             let socket = tokio::time::timeout_at(deadline, tls.accept(socket)).await??;
-            entry.peer = Peer::of(socket.get_ref().1.peer_certificates());
+            let shown = socket.get_ref().1.peer_certificates();
+            let admitted = cx.guests.admit(shown);
+            entry.peer = admitted
+                .map_err(|reason| io::Error::new(io::ErrorKind::PermissionDenied, reason))?;
             speak(cx, entry, socket, stop).await
         }
         _ if wants_tls => refuse(&socket, "TLS, and this listener has no certificate"),
@@ -120,6 +123,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let header_timeout = cx.options.header_timeout;
+    let peer = entry.peer.clone();
     let upgrade = Rc::new(Cell::new(None));
     let service_upgrade = Rc::clone(&upgrade);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
@@ -143,6 +147,8 @@ where
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         biased;
+        // HTTP/1 has no way to say goodbye.
+        _ = peer.distrusted() => return Ok(()),
         served = connection.as_mut() => served?,
         () = stop.wait() => {
             connection.as_mut().graceful_shutdown();
@@ -150,7 +156,11 @@ where
         }
     }
     if let Some(after_http) = upgrade.take() {
-        after_http.await;
+        tokio::select! {
+            biased;
+            _ = peer.distrusted() => {}
+            () = after_http => {}
+        }
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! What the connections of one I/O thread share.
 
-use std::{cell::Cell, sync::Arc};
+use std::{cell::Cell, rc::Rc, sync::Arc};
 
 use http::HeaderMap;
 use kvorum_core::Error;
@@ -11,6 +11,7 @@ use crate::{
     errands::Errands,
     error::Status,
     gateway::Gateway,
+    guests::Guests,
     http::HttpEndpoints,
     incoming::Receiving,
     metadata::Metadata,
@@ -32,6 +33,7 @@ pub(crate) struct IoContext {
     pub(crate) stop: Stop,
     pub(crate) metrics: Arc<EdgeMetrics>,
     pub(crate) gateway: Gateway,
+    pub(crate) guests: Rc<Guests>,
     versions: ClientVersions,
     /// A cluster version, once decided, stays decided.
     capable: Cell<bool>,
@@ -46,6 +48,7 @@ impl IoContext {
         stop: Stop,
     ) -> Self {
         let endpoints = HttpEndpoints::new(handle.clone(), Arc::clone(metrics));
+        let guests = Rc::new(Guests::new(&handle, options.trust.clone()));
         let receiving = Receiving {
             message_bytes_max: options.message_bytes_max(),
             body_timeout: options.body_timeout,
@@ -62,6 +65,7 @@ impl IoContext {
             stop,
             metrics: Arc::clone(metrics),
             gateway,
+            guests,
             versions: ClientVersions::new(metrics),
             capable: Cell::new(false),
         }

@@ -30,8 +30,10 @@ use crate::{
     frame::Payload,
     gateway,
     gather::Gather,
+    guests::Guests,
     header_block::Followed,
     options::{Options, Scope},
+    peer::Peer,
     route::Rpc,
     stream, unary,
 };
@@ -50,6 +52,9 @@ const SEND_BUFFER_BYTES: usize = 256 * 1024;
 const CALLS_MAX: usize = 64 * 1024;
 /// After a GOAWAY, calls that were on their way still arrive for so long.
 const LINGER: Duration = Duration::from_millis(100);
+
+/// What calls under way may take once their caller is not accepted any more.
+const DISTRUSTED: Duration = Duration::from_secs(1);
 
 /// What a connection that ends may take to say why.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -72,7 +77,8 @@ where
     let connection = handshake(&cx.options, &gather).await?;
     let keepalive = Keepalive::new(connection.1, &cx.options);
     let unary_calls = Rc::new(Cell::new(0));
-    let drain_timeout = cx.options.drain_timeout;
+    let mut drain_timeout = cx.options.drain_timeout;
+    let (guests, peer) = (Rc::clone(&cx.guests), entry.peer.clone());
     let block_timeout = cx.options.header_timeout;
     let ping_interval_min = cx.options.ping_interval_min;
     let start = {
@@ -101,9 +107,15 @@ where
     };
     let outcome = tokio::select! {
         biased;
+        // What arrives after that is not looked at.
+        () = std::future::poll_fn(|_| refused(&guests, &peer)) => None,
         outcome = std::future::poll_fn(|task| driver.poll(task)) => Some(outcome),
         () = stop.wait() => None,
+        _ = peer.distrusted() => None,
     };
+    if peer.refused().is_some() {
+        drain_timeout = DISTRUSTED;
+    }
     let outcome = match outcome {
         Some(outcome) => outcome,
         None => drain(&mut driver, &unary_calls, drain_timeout).await,
@@ -115,6 +127,14 @@ where
         let _ = timeout(FAREWELL, hang_up(gather)).await;
     }
     outcome
+}
+
+/// Ready if the other end is not accepted any more; who wakes the task is somebody else's matter.
+fn refused(guests: &Guests, peer: &Peer) -> Poll<()> {
+    match guests.accept(peer) {
+        Ok(()) => Poll::Pending,
+        Err(_) => Poll::Ready(()),
+    }
 }
 
 /// Closes our side and reads on until the peer closes its own: closed at once with something unread, the socket would
@@ -304,7 +324,11 @@ async fn dispatch(
     let is_call = route.is_ok() || early::is_grpc(request.headers());
     if entry.scope != Scope::Client || !is_call {
         let _in_flight = InFlight::new(unary_calls);
-        return Box::pin(gateway::respond_http2(&cx, &entry, request, respond)).await;
+        return tokio::select! {
+            biased;
+            _ = entry.peer.distrusted() => {}
+            () = Box::pin(gateway::respond_http2(&cx, &entry, request, respond)) => {}
+        };
     }
     if let Some(refusal) = early::refusal(&request) {
         // The caller may be gone; then nobody misses the answer.

@@ -1,6 +1,6 @@
 //! Whose call it is: by its token, else by its connection's certificate.
 
-use std::sync::Arc;
+use std::{future::pending, sync::Arc};
 
 use http::{HeaderMap, HeaderValue};
 use kvorum_core::Error;
@@ -15,6 +15,16 @@ const BEARER: &str = "Bearer ";
 /// What a call carries that came through a gateway.
 const GATEWAY_MARK: &str = "grpcgateway-accept";
 
+/// True if a call shows a token.
+pub(crate) fn has_token(headers: &HeaderMap) -> bool {
+    TOKEN_KEYS.iter().any(|key| headers.contains_key(*key))
+}
+
+/// True if a call came through a gateway, ours or another's: the certificate would be the gateway's.
+pub(crate) fn came_through_gateway(headers: &HeaderMap) -> bool {
+    headers.contains_key(GATEWAY_MARK)
+}
+
 /// What a call shows of its caller. Kept by calls that live long, whose caller is looked at again with all they do.
 #[derive(Clone, Default)]
 pub(crate) struct Credentials {
@@ -27,9 +37,8 @@ impl Credentials {
     /// Reads the head of a call.
     pub(crate) fn read(cx: &IoContext, peer: &Peer, headers: &HeaderMap) -> Self {
         let token = TOKEN_KEYS.iter().find_map(|key| headers.get(*key)).cloned();
-        // Through a gateway, ours or another's, the certificate would be the gateway's.
-        let counts = cx.options.certificate_users && !headers.contains_key(GATEWAY_MARK);
-        let certified = peer.common_name().filter(|_| counts).cloned();
+        let counts = cx.options.certificate_users && !came_through_gateway(headers);
+        let certified = peer.user().filter(|_| counts).cloned();
         Self { token, certified }
     }
 
@@ -42,11 +51,31 @@ impl Credentials {
             let text = token.to_str().map_err(|_| Error::InvalidAuthToken)?;
             let text = text.strip_prefix(BEARER).unwrap_or(text);
             // Boxed: without authentication no call needs room for it.
-            return Box::pin(handle.caller_of_token(text)).await;
+            let caller = Box::pin(handle.caller_of_token(text)).await?;
+            handle.trust_accepts(&caller)?;
+            return Ok(caller);
         }
-        Ok(match &self.certified {
-            Some(name) => Caller::user(name.clone(), handle.auth().revision()),
-            None => Caller::nobody(),
-        })
+        let Some(name) = &self.certified else {
+            return Ok(Caller::nobody());
+        };
+        let caller = Caller::user(name.clone(), handle.auth().revision());
+        handle.trust_accepts(&caller)?;
+        Ok(caller)
+    }
+
+    /// Returns once the user is not accepted any more.
+    pub(crate) async fn denied(&self, handle: &Handle) -> Error {
+        if self.token.is_none() && self.certified.is_none() {
+            return pending().await;
+        }
+        let mut changes = handle.trust_changes();
+        // An error means that the member is gone.
+        while changes.changed().await.is_ok() {
+            // A token that is too old by now is another matter, and not for whoever waits here.
+            if let Err(refused @ Error::Trust(_)) = self.caller(handle).await {
+                return refused;
+            }
+        }
+        pending().await
     }
 }

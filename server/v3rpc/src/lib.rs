@@ -6,6 +6,7 @@
 //! with gRPC codes and etcd's texts, `route` the only table of RPCs.
 
 mod accept;
+mod administrator;
 mod auth;
 mod authority;
 mod client;
@@ -23,6 +24,7 @@ mod frame;
 pub mod fuzz;
 pub mod gateway;
 mod gather;
+mod guests;
 mod header_block;
 mod health;
 mod hpack;
@@ -52,6 +54,7 @@ mod session;
 mod snapshot;
 mod stream;
 mod tls;
+mod trust;
 mod unary;
 mod version;
 mod watch;

@@ -2,6 +2,8 @@
 
 use std::{net::TcpListener, time::Duration};
 
+use kvorum_member::trust::ClientTrust;
+
 use crate::{gateway::Access, tls::ListenerTls};
 
 /// Extra bytes a message may have beyond the largest request, so that the text for "too large" is etcd's.
@@ -26,6 +28,9 @@ pub struct Options {
     pub access: Access,
     /// The common name of a verified client certificate names a user (`--client-cert-auth`).
     pub certificate_users: bool,
+    /// Judges certificates of clients where the cluster's own authority signs them, for as long as their connections
+    /// are open. None where the operator's does.
+    pub trust: Option<ClientTrust>,
     /// How long calls that are under way may take once the listener stops.
     pub drain_timeout: Duration,
     /// Open streams with `hasleader` end after three of these without a leader.
@@ -55,6 +60,7 @@ impl Default for Options {
             access: Access::default(),
             // A listener that asks for no certificates has no such names.
             certificate_users: true,
+            trust: None,
             drain_timeout: Duration::from_secs(7),
             election_timeout: Duration::from_secs(1),
             slow_request: Duration::from_millis(300),

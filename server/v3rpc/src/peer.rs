@@ -1,9 +1,13 @@
 //! Who is at the other end of a connection, as far as the connection itself can tell.
 
-use std::sync::Arc;
+use std::{cell::OnceCell, future::pending, rc::Rc, sync::Arc};
 
+use kvorum_member::trust::{ClientIdentity, ClientTrust};
 use rustls_pki_types::CertificateDer;
+use tokio::sync::Notify;
 use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::error::{Code, Status};
 
 /// The other end of a connection.
 #[derive(Clone, Debug, Default)]
@@ -12,45 +16,117 @@ pub(crate) enum Peer {
     #[default]
     Unknown,
     /// A client whose certificate the listener has verified.
-    Certified(Arc<Certificate>),
+    Certified(Rc<Certificate>),
     /// This member's own gateway. It speaks for others, so nothing it could show would speak for them: who they are,
     /// their tokens say.
     Gateway,
 }
 
-/// A verified client certificate.
-#[derive(Debug)]
+/// A verified client certificate, for as long as its connection is open.
+#[derive(Debug, Default)]
 pub(crate) struct Certificate {
-    /// The whole chain, leaf first, for whoever must look at it again while the connection is open.
-    #[allow(
-        dead_code,
-        reason = "for trust that changes while connections are open"
-    )]
-    pub(crate) chain: Vec<CertificateDer<'static>>,
-    /// Common name of the leaf, if it has one.
-    pub(crate) common_name: Option<Arc<str>>,
+    user: Option<Arc<str>>,
+    /// Where the cluster has an authority of its own.
+    own: Option<Own>,
+    /// Why it is not accepted any more.
+    refused: OnceCell<Arc<str>>,
+    news: Notify,
+}
+
+/// What the cluster's own authority says of a certificate.
+#[derive(Debug)]
+pub(crate) struct Own {
+    chain: Vec<CertificateDer<'static>>,
+    pub(crate) identity: ClientIdentity,
+}
+
+impl Certificate {
+    /// One of the cluster's own authority.
+    pub(crate) fn own(chain: &[CertificateDer<'static>], identity: ClientIdentity) -> Self {
+        Self {
+            user: identity.user.as_deref().map(Arc::from),
+            own: Some(Own {
+                chain: chain.to_vec(),
+                identity,
+            }),
+            ..Self::default()
+        }
+    }
+
+    /// What is known of it, if it is of the cluster's own authority.
+    pub(crate) const fn identity(&self) -> Option<&Own> {
+        self.own.as_ref()
+    }
+
+    /// From now on its connection serves nothing.
+    pub(crate) fn refuse(&self, reason: &str) {
+        if self.refused.set(reason.into()).is_ok() {
+            let user = self.user.as_deref().unwrap_or_default();
+            tracing::info!(user, reason, "a client's connection is ended");
+            self.news.notify_waiters();
+        }
+    }
+
+    /// True if it may administer the trust in this cluster.
+    pub(crate) fn is_administrator(&self) -> bool {
+        self.own.as_ref().is_some_and(|own| own.identity.is_admin)
+    }
+}
+
+impl Own {
+    /// Refuses what is not accepted any more.
+    pub(crate) fn check(&self, trust: &ClientTrust) -> Result<(), String> {
+        trust.identify(&self.chain).map(drop)
+    }
 }
 
 impl Peer {
-    /// What a TLS handshake has shown. rustls gives a chain only after the listener's verifier has taken it; a listener
-    /// that asks for none gets none.
+    /// What a TLS handshake has shown, where an authority of the operator's has signed it. rustls gives a chain only
+    /// after the listener's verifier has taken it; a listener that asks for none gets none.
     pub(crate) fn of(verified: Option<&[CertificateDer<'static>]>) -> Self {
-        let Some(chain @ [leaf, ..]) = verified else {
+        let Some([leaf, ..]) = verified else {
             return Self::Unknown;
         };
-        Self::Certified(Arc::new(Certificate {
-            chain: chain.to_vec(),
-            common_name: common_name(leaf),
+        Self::Certified(Rc::new(Certificate {
+            user: common_name(leaf),
+            ..Certificate::default()
         }))
     }
 
-    /// The user that a certificate names.
-    pub(crate) fn common_name(&self) -> Option<&Arc<str>> {
+    /// The user that a certificate names: by the common name, as etcd has it, or by what the cluster's own authority
+    /// wrote into it.
+    pub(crate) fn user(&self) -> Option<&Arc<str>> {
         match self {
-            Self::Certified(certificate) => certificate.common_name.as_ref(),
+            Self::Certified(certificate) => certificate.user.as_ref(),
             Self::Unknown | Self::Gateway => None,
         }
     }
+
+    /// Why it is not accepted any more, if so.
+    pub(crate) fn refused(&self) -> Option<Status> {
+        match self {
+            Self::Certified(certificate) => certificate.refused.get().map(|why| revoked(why)),
+            Self::Unknown | Self::Gateway => None,
+        }
+    }
+
+    /// Returns once it is not accepted any more.
+    pub(crate) async fn distrusted(&self) -> Status {
+        let Self::Certified(certificate) = self else {
+            return pending().await;
+        };
+        loop {
+            let news = certificate.news.notified();
+            if let Some(why) = certificate.refused.get() {
+                return revoked(why);
+            }
+            news.await;
+        }
+    }
+}
+
+fn revoked(why: &str) -> Status {
+    Status::new(Code::PermissionDenied, format!("kvorum: {why}"))
 }
 
 /// Where a name has several, Go takes the last.
@@ -63,6 +139,7 @@ fn common_name(leaf: &CertificateDer<'_>) -> Option<Arc<str>> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
     use rcgen::{CertificateParams, DnType, KeyPair};
 
     use super::*;
@@ -81,26 +158,40 @@ mod tests {
     fn the_leaf_names_the_user() {
         let chain = [certificate(&["alice"]), certificate(&["the CA"])];
         let peer = Peer::of(Some(&chain));
-        assert_eq!(peer.common_name().map(|name| &**name), Some("alice"));
-        let Peer::Certified(certificate) = peer else {
-            panic!("not certified")
-        };
-        assert_eq!(certificate.chain.len(), 2);
+        assert_eq!(peer.user().map(|name| &**name), Some("alice"));
     }
 
     #[test]
     fn without_a_name_there_is_no_user() {
-        assert_eq!(Peer::of(None).common_name(), None);
-        assert_eq!(Peer::of(Some(&[])).common_name(), None);
-        assert_eq!(Peer::of(Some(&[certificate(&[])])).common_name(), None);
-        assert_eq!(Peer::of(Some(&[certificate(&[""])])).common_name(), None);
+        assert_eq!(Peer::of(None).user(), None);
+        assert_eq!(Peer::of(Some(&[])).user(), None);
+        assert_eq!(Peer::of(Some(&[certificate(&[])])).user(), None);
+        assert_eq!(Peer::of(Some(&[certificate(&[""])])).user(), None);
         let garbage = CertificateDer::from(vec![1, 2, 3]);
-        assert_eq!(Peer::of(Some(&[garbage])).common_name(), None);
+        assert_eq!(Peer::of(Some(&[garbage])).user(), None);
     }
 
     /// Advisory class: CVE-2018-16886.
     #[test]
     fn the_gateway_is_nobody() {
-        assert_eq!(Peer::Gateway.common_name(), None);
+        assert_eq!(Peer::Gateway.user(), None);
+    }
+
+    #[tokio::test]
+    async fn all_who_wait_hear_that_a_certificate_is_not_accepted_any_more() {
+        let peer = Peer::of(Some(&[certificate(&["alice"])]));
+        let Peer::Certified(certificate) = &peer else {
+            panic!("not certified")
+        };
+        assert_eq!(peer.refused(), None);
+        let (first, second) = (peer.distrusted(), peer.distrusted());
+        tokio::pin!(first, second);
+        assert!(first.as_mut().now_or_never().is_none());
+        assert!(second.as_mut().now_or_never().is_none());
+        certificate.refuse("gone");
+        certificate.refuse("gone again");
+        assert_eq!(first.await.message, "kvorum: gone");
+        assert_eq!(second.await.message, "kvorum: gone");
+        assert_eq!(peer.distrusted().await.message, "kvorum: gone");
     }
 }

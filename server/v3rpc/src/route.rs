@@ -14,6 +14,7 @@ use crate::{
     error::Status,
     metrics::{EdgeMetrics, MethodMetrics},
     rule::Rule,
+    trust::Trust,
 };
 use rows::ROWS;
 
@@ -60,6 +61,14 @@ pub(crate) enum Unary {
     Resign,
     HealthCheck,
     HealthList,
+    Trust(Trust),
+}
+
+impl Unary {
+    /// True if it waits for other callers, for as long as they like.
+    pub(crate) const fn waits(self) -> bool {
+        matches!(self, Self::Lock | Self::Campaign)
+    }
 }
 
 /// RPCs that answer with a stream.

@@ -137,6 +137,8 @@ impl IoThread {
             Gateway::new(self.gateway.clone()),
             self.stop.clone(),
         ));
+        let guests = Rc::clone(&context.guests).look_after();
+        let looking_after = tokio::task::spawn_local(guests);
         let mut connections = JoinSet::new();
         let mut acceptors = self.accept();
         loop {
@@ -166,6 +168,7 @@ impl IoThread {
         if timeout(STOP_GRACE, context.errands.finish()).await.is_err() {
             tracing::warn!("callers who left a queue may have left their key behind");
         }
+        looking_after.abort();
         delivery.abort();
         // Cancelled on purpose.
         let _ = (&mut delivery).await;

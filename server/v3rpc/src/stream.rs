@@ -165,7 +165,11 @@ pub(crate) async fn serve(
     let mut ended = Ended::new(&route.metrics);
     let (head, body) = request.into_parts();
     let credentials = Credentials::read(cx, peer, &head.headers);
-    let metadata = match admit(cx, route, rpc, &head.headers, &credentials).await {
+    let admitted = match cx.guests.accept(peer) {
+        Ok(()) => admit(cx, route, rpc, &head.headers, &credentials).await,
+        Err(status) => Err(status),
+    };
+    let metadata = match admitted {
         Ok(metadata) => metadata,
         Err(status) => {
             ended.code = status.code;
@@ -184,6 +188,7 @@ pub(crate) async fn serve(
     };
     let outcome = tokio::select! {
         biased;
+        status = revoked(cx, peer, credentials.clone()) => Err(status.into()),
         outcome = run(cx, rpc, credentials, &mut messages, &mut out) => outcome,
         status = cut_short(cx, &metadata) => Err(status.into()),
     };
@@ -236,6 +241,14 @@ async fn run(
         }
         Stream::HealthWatch => health::watch(messages, out).await,
         Stream::Snapshot => snapshot::snapshot(handle, &credentials, messages, out).await,
+    }
+}
+
+/// Whoever calls is not accepted any more, by certificate or as a user.
+pub(crate) async fn revoked(cx: &IoContext, peer: &Peer, credentials: Credentials) -> Status {
+    tokio::select! {
+        status = peer.distrusted() => status,
+        refused = credentials.denied(&cx.handle) => refused.into(),
     }
 }
 

@@ -16,7 +16,7 @@ use kvorum_proto::etcdserverpb::ResponseHeader;
 use tokio::time::Sleep;
 
 use crate::{
-    auth,
+    administrator, auth,
     client::Client,
     cluster,
     compression::Encoding,
@@ -33,7 +33,8 @@ use crate::{
     peer::Peer,
     route::{Route, Unary},
     rule::Rule,
-    stream::Ended,
+    stream::{self, Ended},
+    trust,
 };
 
 /// Answers one call and counts it.
@@ -63,7 +64,7 @@ pub(crate) async fn serve(
         }
     };
     // Whoever waits for a lock or an election waits for others.
-    if !matches!(rpc, Unary::Lock | Unary::Campaign) {
+    if !rpc.waits() {
         warn_if_slow(cx, route, arrived.elapsed());
     }
     match outcome {
@@ -100,6 +101,8 @@ pub(crate) struct Who {
     pub(crate) caller: Caller,
     /// For calls that wait long; nothing where nobody is asked.
     credentials: Option<Box<Credentials>>,
+    /// The name of an administrator, for calls that are for those.
+    administrator: Option<String>,
 }
 
 impl Who {
@@ -111,13 +114,15 @@ impl Who {
             return Ok(Self {
                 caller: credentials.caller(&cx.handle).await?,
                 credentials: Some(credentials),
+                administrator: None,
             });
         }
         // Authentication may come to be while these wait.
-        let waits = matches!(rpc, Unary::Lock | Unary::Campaign);
+        let waits = rpc.waits();
         Ok(Self {
             caller: Caller::nobody(),
             credentials: waits.then(credentials),
+            administrator: None,
         })
     }
 
@@ -150,10 +155,36 @@ async fn answer(
     if cx.handle.is_learner() && !learner::serves(rpc, &message)? {
         return Err(Error::NotForLearner.into());
     }
+    // Only now is it complete: its caller may have been revoked since it began.
+    cx.guests.accept(asked.peer)?;
     let who = Who::of(cx, route.rule, rpc, &asked).await;
-    let who = who.map_err(|refused| route.refusal(refused))?;
-    route.rule.check(&cx.handle, &who.caller, &message)?;
+    let mut who = who.map_err(|refused| route.refusal(refused))?;
+    match route.rule {
+        Rule::Administrator => {
+            let name = administrator::name(&cx.handle, &who.caller, asked.peer, asked.headers);
+            who.administrator = Some(name?);
+        }
+        rule => rule.check(&cx.handle, &who.caller, &message)?,
+    }
+    if rpc.waits() {
+        return Box::pin(wait(cx, asked.peer, &who, rpc, message)).await;
+    }
     large::answer(cx, &who, rpc, message).await
+}
+
+/// Answers a call that waits for others, as long as its caller is accepted.
+async fn wait(
+    cx: &IoContext,
+    peer: &Peer,
+    who: &Who,
+    rpc: Unary,
+    message: Bytes,
+) -> Result<Reply, Status> {
+    tokio::select! {
+        biased;
+        status = stream::revoked(cx, peer, who.credentials()) => Err(status),
+        answered = large::answer(cx, who, rpc, message) => answered,
+    }
 }
 
 pub(crate) async fn call(
@@ -196,6 +227,12 @@ pub(crate) async fn call(
         Unary::Resign => Box::pin(election::resign(&who.client(cx), message)).await,
         Unary::HealthCheck => health::check(message),
         Unary::HealthList => health::list(message),
+        Unary::Trust(rpc) => {
+            let by = who.administrator.as_deref();
+            // Without a name nobody has looked at who calls.
+            let by = by.ok_or(Error::PermissionDenied)?;
+            Box::pin(trust::call(handle, by, rpc, message)).await
+        }
     }
 }
 

@@ -38,17 +38,21 @@ enum Verdict {
     SayWhoYouAre,
     BadToken,
     Denied,
+    NotAdministrator,
 }
 
 fn expected(who: Who, may: May) -> Verdict {
     match (may, who) {
         (May::All, _) => Verdict::Passes,
-        (_, Who::Nobody) => Verdict::SayWhoYouAre,
         (_, Who::BadToken) => Verdict::BadToken,
+        // Who comes without a certificate of the cluster's own, of which this one has none, must have the role root.
+        (May::Administrator, Who::Root) => Verdict::Passes,
+        (May::Administrator, _) => Verdict::NotAdministrator,
+        (_, Who::Nobody) => Verdict::SayWhoYouAre,
         (_, Who::Root) | (May::Known, _) | (May::User, Who::User | Who::Certified) => {
             Verdict::Passes
         }
-        (May::User | May::Root | May::Administrator, _) => Verdict::Denied,
+        (May::User | May::Root, _) => Verdict::Denied,
     }
 }
 
@@ -60,6 +64,9 @@ fn verdict(code: Code, text: &str, method: &Method) -> Verdict {
         "etcdserver: user name is empty" => (Code::InvalidArgument, Verdict::SayWhoYouAre),
         "etcdserver: invalid auth token" => (Code::Unauthenticated, Verdict::BadToken),
         "etcdserver: permission denied" => (Code::PermissionDenied, Verdict::Denied),
+        _ if text.starts_with("kvorum: only administrators may do this") => {
+            (Code::PermissionDenied, Verdict::NotAdministrator)
+        }
         _ => return Verdict::Passes,
     };
     let wanted = if relayed { Code::Unknown } else { wanted };

@@ -101,9 +101,21 @@ impl Trust {
         self.denied_serials.values()
     }
 
-    /// Users whose certificates are not accepted.
+    /// Users of whom nothing is accepted.
     pub fn denied_users(&self) -> impl Iterator<Item = &TrustDenial> {
         self.denied_users.values()
+    }
+
+    /// True if a certificate of this serial number is not accepted.
+    #[must_use]
+    pub fn denies_serial(&self, serial: &[u8]) -> bool {
+        self.denied_serials.contains_key(serial)
+    }
+
+    /// True if nothing of this user is accepted.
+    #[must_use]
+    pub fn denies_user(&self, user: &str) -> bool {
+        self.denied_users.contains_key(user)
     }
 
     /// Certificates that were signed for clients and have not expired.

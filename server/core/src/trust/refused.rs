@@ -41,6 +41,9 @@ pub enum TrustRefused {
     /// There is none to force or to end.
     #[error("no rotation is under way")]
     NoRotation,
+    /// The user was revoked, by whatever it is known.
+    #[error("this user was revoked")]
+    UserDenied,
     /// Something still needs the old root.
     #[error("the rotation still waits for members or clients")]
     RotationWaits,

@@ -10,13 +10,15 @@ use kvorum_proto::kvorumpb::{TrustAck, TrustInit, trust_op::Op};
 use prost::Message as _;
 use rustls_pki_types::CertificateDer;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::admin::Clerk;
 use super::authority::{Authority, der};
+use super::clients::ClientTrust;
 use super::files::{FOUNDING, Files};
 use super::leader::{self, StepError};
-use super::live::{ClientTrust, Listeners, Shows};
-use super::renewal::{Own, Renewed, Renewing};
+use super::live::{Listeners, Shows};
+use super::renewal::{Own, Renewing};
 use super::{TrustError, TrustOptions, join_server};
 use crate::clock::unix_s;
 use crate::families::gauges;
@@ -26,6 +28,8 @@ use crate::start::{Member, StartError};
 
 /// Requests to join that wait for the task.
 const JOINS_MAX: usize = 16;
+/// A look that takes longer begins anew, with what is known by then.
+const LOOK_MAX: Duration = Duration::from_secs(2);
 /// Between two looks while something is due.
 const LOOK_SOON: Duration = Duration::from_secs(1);
 /// Between two looks while nothing is.
@@ -38,6 +42,10 @@ pub struct Keeper {
     authority: Arc<Authority>,
     own: Own,
     listeners: Listeners,
+    /// The administrator's certificate is a new one that is not on the cluster's list yet.
+    unlisted_admin: bool,
+    /// The roots in the file are not those that are trusted.
+    unwritten_roots: bool,
     /// The last failure that was told.
     told: Option<String>,
 }
@@ -72,6 +80,8 @@ impl Keeper {
             authority,
             own,
             listeners,
+            unlisted_admin: false,
+            unwritten_roots: false,
             told: None,
         })
     }
@@ -138,7 +148,9 @@ impl Keeper {
         let mut changes = handle.shared.trust.subscribe();
         loop {
             let trust = changes.borrow_and_update().clone();
-            let pause = self.look(&handle, &trust).await;
+            // Who waits for the cluster must not keep a revocation waiting that came meanwhile.
+            let looked = timeout(LOOK_MAX, self.look(&handle, &trust)).await;
+            let pause = looked.unwrap_or(Duration::ZERO);
             self.own.tell_expiry(&expiry);
             tokio::select! {
                 // It ends with the member.
@@ -193,8 +205,10 @@ impl Keeper {
         }
         let accepted = Arc::new(self.authority.accepted(trust));
         let jitter = jitter(self.options.member_id.0);
-        let renewed = self.renew(handle, trust, &accepted, jitter)?;
-        self.put_into_effect(&accepted, renewed)?;
+        let renewing = self.renew(handle, trust, &accepted, jitter);
+        // Whom to trust is put into effect also where nothing can be renewed, as on a full disk.
+        self.put_into_effect(&accepted)?;
+        renewing?;
         let newest = trust.acks().map(|ack| {
             let told = (ack.serial.to_vec(), ack.not_after_unix_s);
             (MemberId(ack.member_id), told)
@@ -202,8 +216,9 @@ impl Keeper {
         self.listeners.peer.note_newest(newest.collect());
         self.files.remove(FOUNDING)?;
         self.acknowledge(handle, trust).await?;
-        if renewed.admin {
+        if self.unlisted_admin {
             self.list_admin(handle, trust).await?;
+            self.unlisted_admin = false;
         }
         if handle.leads() {
             leader::step(handle, &self.authority, trust, jitter).await?;
@@ -238,7 +253,7 @@ impl Keeper {
         trust: &Trust,
         accepted: &kvorum_pki::Trust,
         jitter: u32,
-    ) -> Result<Renewed, TrustError> {
+    ) -> Result<(), TrustError> {
         let id = self.options.member_id.0;
         let renewing = Renewing {
             authority: &self.authority,
@@ -252,20 +267,20 @@ impl Keeper {
         self.own.renew(&renewing, &self.files)
     }
 
-    fn put_into_effect(
-        &mut self,
-        accepted: &Arc<kvorum_pki::Trust>,
-        renewed: Renewed,
-    ) -> Result<(), TrustError> {
+    fn put_into_effect(&mut self, accepted: &Arc<kvorum_pki::Trust>) -> Result<(), TrustError> {
+        let renewed = self.own.take_renewed();
+        self.unlisted_admin |= renewed.admin;
         let known = self.listeners.trusted();
-        if known == *accepted && !renewed.any {
-            return Ok(());
+        if known != *accepted || renewed.node || renewed.other {
+            self.unwritten_roots |= known.roots != accepted.roots;
+            self.listeners
+                .replace(&shows(&self.own), accepted, renewed.node)?;
         }
-        if known.roots != accepted.roots {
+        if self.unwritten_roots {
             self.files.write_roots(&accepted.roots)?;
+            self.unwritten_roots = false;
         }
-        self.listeners
-            .replace(&shows(&self.own), accepted, renewed.node)
+        Ok(())
     }
 
     /// Tells the cluster what this member trusts and shows.

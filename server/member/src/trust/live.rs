@@ -1,76 +1,19 @@
 //! The TLS of every listener, replaced as a whole when a certificate or the trust changes.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use kvorum_pki::{
-    Bundle, ClientCerts, Issuer, KeyPair, LiveTls, Purpose, Subject, Trust, TrustDomain, Validity,
-    tls,
+    Bundle, ClientCerts, Issuer, KeyPair, LiveTls, Subject, Trust, TrustDomain, Validity, tls,
 };
-use rustls_pki_types::CertificateDer;
 use tokio::sync::watch;
-use tokio::time::timeout;
 
 use super::TrustError;
+use super::clients::ClientTrust;
 use crate::clock::unix_s;
 use crate::peer::{OwnConfig, OwnTls};
 
 /// What clients may speak.
 const CLIENT_PROTOCOLS: &[&[u8]] = &[b"h2", b"http/1.1"];
-/// At the latest after so long an open connection is looked at again.
-const LOOK_MAX: Duration = Duration::from_secs(60);
-
-/// Who is at the other end of a client's connection, by its certificate.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientIdentity {
-    /// The user it acts as; none for a certificate that is not a user's.
-    pub user: Option<String>,
-    /// It may administer the cluster.
-    pub is_admin: bool,
-}
-
-/// Judges the certificates of clients, at the handshake and for as long as a connection is open.
-#[derive(Clone, Debug)]
-pub struct ClientTrust(watch::Receiver<Arc<Trust>>);
-
-impl ClientTrust {
-    /// Who shows this chain.
-    ///
-    /// # Errors
-    /// It is not accepted, or not any more; in words for the log.
-    pub fn identify(&self, chain: &[CertificateDer<'static>]) -> Result<ClientIdentity, String> {
-        let trust = self.0.borrow().clone();
-        let identity = trust.check(chain, Purpose::Client, unix_s());
-        let identity = identity.map_err(|refused| refused.to_string())?;
-        Ok(ClientIdentity {
-            user: identity.user().map(str::to_owned),
-            is_admin: identity.is_admin(),
-        })
-    }
-
-    /// Ends when the chain is not accepted any more, with the reason.
-    pub async fn distrusted(&self, chain: &[CertificateDer<'static>]) -> String {
-        let mut changes = self.0.clone();
-        loop {
-            changes.mark_unchanged();
-            let trust = self.0.borrow().clone();
-            let now = unix_s();
-            let left_s = match trust.check(chain, Purpose::Client, now) {
-                Ok(identity) => identity.not_after_unix - now,
-                Err(refused) => return refused.to_string(),
-            };
-            let look = Duration::from_secs(u64::try_from(left_s).unwrap_or(0) + 1);
-            // A sender that is gone changes nothing any more, and the clock goes on.
-            if timeout(look.min(LOOK_MAX), changes.changed())
-                .await
-                .is_ok_and(|changed| changed.is_err())
-            {
-                tokio::time::sleep(look.min(LOOK_MAX)).await;
-            }
-        }
-    }
-}
-
 /// Everything that listens.
 pub(crate) struct Listeners {
     pub(crate) client: LiveTls,
@@ -115,7 +58,7 @@ impl Listeners {
     }
 
     pub(crate) fn client_trust(&self) -> ClientTrust {
-        ClientTrust(self.trust.subscribe())
+        ClientTrust::new(self.trust.subscribe())
     }
 
     pub(crate) fn trusted(&self) -> Arc<Trust> {

@@ -11,6 +11,7 @@
 
 mod admin;
 mod authority;
+mod clients;
 mod files;
 mod join;
 mod join_server;
@@ -28,9 +29,9 @@ use kvorum_pki::ClientCerts;
 
 pub(crate) use admin::Clerk;
 pub use admin::{IssuedCertificate, MadeToken, TrustCallError};
+pub use clients::{ClientIdentity, ClientTrust};
 pub use join::{JoinError, JoinOptions, Joined, join, rejoin};
 pub use keeper::Keeper;
-pub use live::{ClientIdentity, ClientTrust};
 
 /// How the certificates of a member are kept.
 #[derive(Clone, Debug)]

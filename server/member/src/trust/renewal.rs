@@ -25,6 +25,8 @@ pub(crate) struct Own {
     pub(crate) console: Option<Bundle>,
     pub(crate) admin: Option<Bundle>,
     pub(crate) join: Option<Bundle>,
+    /// What was renewed and nobody has taken note of.
+    renewed: Renewed,
     /// A reason to look away that was told already.
     told: Option<&'static str>,
     /// One that should have been renewed, and was told of.
@@ -36,8 +38,8 @@ pub(crate) struct Own {
 pub(crate) struct Renewed {
     /// Of what members see.
     pub(crate) node: bool,
-    /// Of anything.
-    pub(crate) any: bool,
+    /// Of what others see.
+    pub(crate) other: bool,
     /// A client's, which the cluster keeps a list of.
     pub(crate) admin: bool,
 }
@@ -103,6 +105,7 @@ impl Own {
             console: files.console()?,
             admin: files.admin()?,
             join: None,
+            renewed: Renewed::default(),
             told: None,
             late: None,
         })
@@ -149,12 +152,17 @@ impl Own {
         due.min().unwrap_or(i64::MAX)
     }
 
+    /// What was renewed since the last time, also by an attempt that failed in the middle.
+    pub(crate) fn take_renewed(&mut self) -> Renewed {
+        std::mem::take(&mut self.renewed)
+    }
+
     /// Renews what is due, where this member may sign for itself.
     pub(crate) fn renew(
         &mut self,
         renewing: &Renewing<'_>,
         files: &Files,
-    ) -> Result<Renewed, TrustError> {
+    ) -> Result<(), TrustError> {
         let kept = renewing.trust.issuer();
         let kept = kept.ok_or(TrustError::State("no issuer"))?;
         let spki =
@@ -174,16 +182,18 @@ impl Own {
             lacks(Some(&self.node), Some(names)),
             lacks(self.console.as_ref(), Some(names)),
         );
-        let admin = self.admin.is_some() && lacks(self.admin.as_ref(), None);
+        let admin = lacks(self.admin.as_ref(), None);
         let join = lacks(self.join.as_ref(), None);
         let wishes = node || console || admin || join;
         if !wishes || !self.may_sign(renewing) {
-            return Ok(Renewed::default());
+            return Ok(());
         }
         let (issuer, _) = renewing.authority.issuer(renewing.trust)?;
         if node {
-            self.node = renewing.sign(&issuer, renewing.node(), renewing.options.node_life)?;
-            files.write_bundle(on_disk::NODE_PEM, &self.node)?;
+            let made = renewing.sign(&issuer, renewing.node(), renewing.options.node_life)?;
+            files.write_bundle(on_disk::NODE_PEM, &made)?;
+            self.node = made;
+            self.renewed.node = true;
         }
         if console {
             let subject = Subject::Console {
@@ -192,6 +202,7 @@ impl Own {
             let made = renewing.sign(&issuer, subject, renewing.options.console_life)?;
             files.write_bundle(on_disk::CONSOLE_PEM, &made)?;
             self.console = Some(made);
+            self.renewed.other = true;
         }
         if admin {
             let subject = Subject::Admin {
@@ -200,17 +211,18 @@ impl Own {
             let made = renewing.sign(&issuer, subject, renewing.options.client_life)?;
             files.write_admin(&made)?;
             self.admin = Some(made);
+            self.renewed.admin = true;
         }
         if join {
             let life_s = JOIN_LIFE_S.min(seconds(renewing.options.node_life));
             let made = join_bundle(&issuer, &renewing.authority.domain, life_s)?;
             self.join = Some(made);
+            self.renewed.other = true;
         }
         if node || console || admin {
             tracing::info!(node, console, admin, "renewed certificates of this member");
         }
-        let any = node || console || join;
-        Ok(Renewed { node, any, admin })
+        Ok(())
     }
 
     /// Only a member signs for itself, only while nobody has revoked it, and not after a long absence.

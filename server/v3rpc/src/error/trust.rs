@@ -44,6 +44,10 @@ pub(super) const fn wire(refused: TrustRefused) -> (Code, &'static str) {
             "kvorum: too many tokens, certificates or denials are kept already",
         ),
         TrustRefused::NotDenied => (NotFound, "kvorum: there is no such denial"),
+        TrustRefused::UserDenied => (
+            PermissionDenied,
+            "kvorum: this user was revoked: `kvorum cert unrevoke --user NAME` takes that back",
+        ),
         TrustRefused::RotationUnderway => (
             FailedPrecondition,
             "kvorum: a rotation of the certificate authority is under way already",

@@ -98,6 +98,9 @@ pub(crate) async fn respond(
     if entry.scope == Scope::Metrics {
         return plain(cx, entry, &request).await;
     }
+    if let Err(refused) = cx.guests.accept(&entry.peer) {
+        return reply::error(&refused);
+    }
     let access = &cx.options.access;
     if let (false, Some(refusal)) = (entry.secure, access.refuse_host(&request)) {
         return refusal;
@@ -126,7 +129,7 @@ pub(crate) async fn respond(
 fn is_mistaken(cx: &IoContext, entry: &Entry, request: &Request<()>) -> bool {
     cx.options.certificate_users
         && cx.options.access.gateway
-        && entry.peer.common_name().is_some()
+        && entry.peer.user().is_some()
         && matches!(gateway_path(request.uri()), Some(Place::Inside(_)))
         && cx.handle.is_auth_enabled()
 }

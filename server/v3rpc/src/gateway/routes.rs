@@ -147,7 +147,8 @@ mod tests {
                 .filter(|row| (row.1, row.2) == (method.service, method.name));
             let expected = match (method.service, method.name) {
                 // Health checks and streamed ranges are for gRPC only, as in etcd; so is what etcd has not.
-                ("grpc.health.v1.Health" | "kvorumpb.Membership", _) | (KV, "RangeStream") => 0,
+                ("grpc.health.v1.Health" | "kvorumpb.Membership" | "kvorumpb.Trust", _)
+                | (KV, "RangeStream") => 0,
                 (LEASE, "LeaseRevoke" | "LeaseTimeToLive" | "LeaseLeases") => 2,
                 _ => 1,
             };

@@ -7,9 +7,10 @@ use kvorum_proto::METHODS;
 use super::{Rpc, Stream, Unary};
 use crate::auth::Auth;
 use crate::rule::Rule::{
-    self, Authenticated, AuthenticatedByNeeds, ByNeeds, Open, OwnRole, OwnUser, Root,
-    RootUnlessLooking,
+    self, Administrator, Authenticated, AuthenticatedByNeeds, ByNeeds, Open, OwnRole, OwnUser,
+    Root, RootUnlessLooking,
 };
+use crate::trust::Trust;
 
 const KV: &str = "etcdserverpb.KV";
 const WATCH: &str = "etcdserverpb.Watch";
@@ -21,6 +22,7 @@ pub(super) const LOCK: &str = "v3lockpb.Lock";
 pub(super) const ELECTION: &str = "v3electionpb.Election";
 const HEALTH: &str = "grpc.health.v1.Health";
 const MEMBERSHIP: &str = "kvorumpb.Membership";
+const TRUST: &str = "kvorumpb.Trust";
 
 /// One RPC.
 pub(super) struct Row {
@@ -52,6 +54,10 @@ const fn stream(service: &'static str, name: &'static str, rpc: Stream, rule: Ru
 
 const fn auth(name: &'static str, rpc: Auth, rule: Rule) -> Row {
     unary(AUTH, name, Unary::Auth(rpc), rule)
+}
+
+const fn trust(name: &'static str, rpc: Trust) -> Row {
+    unary(TRUST, name, Unary::Trust(rpc), Administrator)
 }
 
 /// The table.
@@ -111,6 +117,15 @@ pub(super) const ROWS: &[Row] = &[
     unary(HEALTH, "List", Unary::HealthList, Open),
     stream(HEALTH, "Watch", Stream::HealthWatch, Open),
     unary(MEMBERSHIP, "Replace", Unary::MemberReplace, Root),
+    trust("TokenCreate", Trust::TokenCreate),
+    trust("TokenList", Trust::TokenList),
+    trust("TokenRevoke", Trust::TokenRevoke),
+    trust("CertificateIssue", Trust::CertificateIssue),
+    trust("CertificateList", Trust::CertificateList),
+    trust("Revoke", Trust::Revoke),
+    trust("Unrevoke", Trust::Unrevoke),
+    trust("RotateCa", Trust::RotateCa),
+    trust("TrustStatus", Trust::Status),
 ];
 
 const _: () = assert!(
