@@ -14,6 +14,7 @@ const FILES: &[&str] = &[
     "lease.proto",
     "health.proto",
     "kvorum.proto",
+    "console.proto",
     "membership.proto",
     "peer.proto",
     "transport.proto",

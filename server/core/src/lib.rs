@@ -8,6 +8,7 @@ pub mod alarm;
 pub mod auth;
 pub mod backend;
 pub mod compactor;
+pub mod console;
 pub mod error;
 pub mod lease;
 pub mod log;

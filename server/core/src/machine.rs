@@ -10,6 +10,7 @@ use kvorum_proto::kvorumpb::{self, command::Op};
 use crate::alarm::{self, Alarms};
 use crate::auth::{self, AuthStore, Caller, Need, needs};
 use crate::backend::{BackendError, SideChange};
+use crate::console::Console;
 use crate::error::Error;
 use crate::lease::Lessor;
 use crate::membership::Members;
@@ -74,6 +75,7 @@ pub struct Machine {
     sessions: Sessions,
     /// Shared with readers; copied where it changes, which is rare.
     trust: Arc<Trust>,
+    console: Arc<Console>,
 }
 
 /// What one command brought about, before it is wrapped up.
@@ -98,6 +100,7 @@ impl Machine {
             cluster_version: None,
             sessions: Sessions::default(),
             trust: Arc::default(),
+            console: Arc::default(),
         }
     }
 
@@ -147,6 +150,12 @@ impl Machine {
     #[must_use]
     pub fn trust(&self) -> &Arc<Trust> {
         &self.trust
+    }
+
+    /// The console's accounts, sessions, links and events.
+    #[must_use]
+    pub fn console(&self) -> &Arc<Console> {
+        &self.console
     }
 
     /// The decided cluster version.
@@ -294,6 +303,12 @@ impl Machine {
             Op::DigestCheck(_) => Ok(Reply::Done),
             Op::Auth(op) => self.change_auth(store, context, op, effect),
             Op::Trust(r) => self.change_trust(store, r),
+            Op::Console(change) => {
+                let mut notes = Vec::new();
+                let answer = Arc::make_mut(&mut self.console).apply(change, &mut notes);
+                notes.into_iter().for_each(|note| store.note(note));
+                Ok(Reply::Console(answer))
+            }
             Op::ClusterVersion(r) => {
                 store.note(SideChange::MetaPut(
                     META_CLUSTER_VERSION.into(),
@@ -428,6 +443,7 @@ impl Machine {
                 && !self.sessions.restore(key, value)
                 && !auth.restore(key, value)
                 && !Arc::make_mut(&mut self.trust).restore(key, value)
+                && !Arc::make_mut(&mut self.console).restore(key, value)
             {
                 self.alarms.restore(key);
             }

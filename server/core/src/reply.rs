@@ -40,6 +40,8 @@ pub enum Reply {
     Members(Vec<pb::Member>),
     /// To the use of a join token: what it is good for.
     TokenBurned(Box<kvorumpb::JoinToken>),
+    /// To a change of the console's accounts, sessions and links.
+    Console(crate::console::Answer),
     /// To commands that only the cluster itself sends.
     Done,
 }

@@ -12,7 +12,7 @@ use crate::families::{Doubling, counter, histograms};
 const SLOW: Duration = Duration::from_millis(100);
 
 /// etcd's names of what a command does.
-const NAMES: [&str; 25] = [
+const NAMES: [&str; 26] = [
     "Put",
     "DeleteRange",
     "Txn",
@@ -38,6 +38,7 @@ const NAMES: [&str; 25] = [
     "AuthRoleRevokePermission",
     "Authenticate",
     "Trust",
+    "Console",
 ];
 
 /// The histograms; a series exists from its first command on, as in etcd.
@@ -63,6 +64,7 @@ const fn place(op: &Op) -> usize {
         Op::DigestCheck(_) => 11,
         Op::Auth(op) => 12 + auth_place(op.op.as_ref()),
         Op::Trust(_) => 24,
+        Op::Console(_) => 25,
     }
 }
 

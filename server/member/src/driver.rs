@@ -136,6 +136,7 @@ impl Driver {
             removed: machine.members().removed().clone(),
             alarms: machine.alarms().list(0),
             cluster_version: machine.cluster_version().map(str::to_owned),
+            console: machine.console().clone(),
         };
         let nospace = machine
             .alarms()

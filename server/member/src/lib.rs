@@ -17,6 +17,7 @@ mod budget;
 mod clock;
 mod cluster;
 pub mod compactor;
+pub mod console;
 mod core_thread;
 mod driver;
 mod ended;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use kvorum_core::console::Console;
 use kvorum_core::log::HardState;
 use kvorum_core::mvcc::Store;
 use kvorum_core::replica::SnapshotWanted;
@@ -130,6 +131,7 @@ pub(crate) struct View {
     pub(crate) removed: BTreeSet<MemberId>,
     pub(crate) alarms: Vec<pb::AlarmMember>,
     pub(crate) cluster_version: Option<String>,
+    pub(crate) console: Arc<Console>,
 }
 
 #[derive(Debug)]

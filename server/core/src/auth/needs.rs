@@ -147,7 +147,8 @@ pub fn command(op: &Op) -> Vec<Need<'_>> {
         | Op::Publish(_)
         | Op::ClusterVersion(_)
         | Op::Trust(_)
-        | Op::DigestCheck(_) => needs.push(Need::Admin),
+        | Op::DigestCheck(_)
+        | Op::Console(_) => needs.push(Need::Admin),
     }
     needs
 }

@@ -170,6 +170,7 @@ fn changes_view(command: &Command) -> bool {
                 | Op::ClusterVersion(_)
                 | Op::MemberUpdate(_)
                 | Op::Trust(_)
+                | Op::Console(_)
         )
     )
 }
