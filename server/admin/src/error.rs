@@ -12,6 +12,8 @@ use crate::source::Refusal;
 pub(crate) struct ApiError {
     pub(crate) code: ErrorCode,
     pub(crate) message: String,
+    /// When to try again, where that is known.
+    pub(crate) retry_after_s: Option<u64>,
 }
 
 impl ApiError {
@@ -19,6 +21,7 @@ impl ApiError {
         Self {
             code,
             message: message.into(),
+            retry_after_s: None,
         }
     }
 
@@ -28,6 +31,7 @@ impl ApiError {
 
     /// The finished response.
     pub(crate) fn with_request_id(self, request_id: &str) -> Response {
+        let retry_after_s = self.retry_after_s;
         let body = ErrorBody {
             code: self.code,
             message: self.message,
@@ -39,6 +43,9 @@ impl ApiError {
             header::CACHE_CONTROL,
             header::HeaderValue::from_static("no-store"),
         );
+        if let Some(seconds) = retry_after_s {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
         response
     }
 }
@@ -52,7 +59,7 @@ impl From<Refusal> for ApiError {
             Refusal::Invalid(_) => ErrorCode::InvalidArgument,
             Refusal::Unavailable(_) => ErrorCode::Unavailable,
         };
-        Self { code, message }
+        Self::new(code, message)
     }
 }
 
@@ -72,7 +79,12 @@ fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         // As etcd answers a host that is not on its list.
         ErrorCode::HostNotAllowed => StatusCode::MISDIRECTED_REQUEST,
-        ErrorCode::Compacted => StatusCode::GONE,
+        ErrorCode::Forbidden => StatusCode::FORBIDDEN,
+        ErrorCode::SignInRequired | ErrorCode::WrongCredentials => StatusCode::UNAUTHORIZED,
+        ErrorCode::TooManyAttempts => StatusCode::TOO_MANY_REQUESTS,
+        ErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        ErrorCode::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        ErrorCode::Compacted | ErrorCode::LinkUnusable => StatusCode::GONE,
         ErrorCode::FutureRevision => StatusCode::RANGE_NOT_SATISFIABLE,
         ErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,

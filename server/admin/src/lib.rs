@@ -1,24 +1,36 @@
 //! The console's server side: admin JSON API, live event stream, embedded single-page app.
 //!
 //! # Who may use it
-//! There is no login yet and nothing here asks who calls. What stands between the console and the world is: the binary
-//! binds its listener to loopback unless told otherwise, requests must name a host this console answers for (a page of
-//! another site cannot reach it by rebinding its name), requests that a browser marks as coming from another site are
-//! refused, and every route only reads. Whoever can connect can read every key.
+//! With [`Login::Required`] every route but those of the login itself wants a session: opened by password, by a one-time
+//! link, or by a client certificate of an administrator. `rules` is the one table of who may call what, and what is not
+//! in it is refused. Changes must come from the console's own page (`guard`), and requests must name a host that this
+//! console answers for, so that a page of another site cannot reach it by rebinding its name.
+//!
+//! With [`Login::Off`] nothing asks who calls: whoever can connect can read every key, so the binary binds such a
+//! console to loopback.
 
+mod accounts;
 mod browse;
 mod error;
 mod feed;
 mod guard;
+pub mod local;
+mod login;
 mod member_source;
+mod peer;
 mod query;
 mod routes;
+mod rules;
 mod serve;
 mod site;
 mod source;
+mod tls;
 mod wire;
 
-pub use serve::{Bounds, serve};
+pub use login::Login;
+pub use peer::{AdminIdentity, Peer};
+pub use serve::{Bounds, serve, serve_tls};
+pub use tls::ConsoleTls;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -27,7 +39,9 @@ use axum::Router;
 use kvorum_member::Handle;
 use tokio::sync::watch;
 
+use accounts::Accounts;
 use feed::Feed;
+use login::Gate;
 use source::Source;
 
 /// What the binary decides about the console.
@@ -39,6 +53,10 @@ pub struct AdminOptions {
     pub host_names: Vec<String>,
     /// Addresses the listener is bound to, beyond loopback; requests may name them.
     pub listen_addresses: Vec<IpAddr>,
+    /// Whether callers must sign in.
+    pub login: Login,
+    /// True if browsers reach the console over TLS, here or at a proxy that names itself in `host_names`.
+    pub https: bool,
     /// Turns true when the process stops: ends the event streams, which would otherwise keep their connections open.
     pub stopping: Option<watch::Receiver<bool>>,
 }
@@ -46,15 +64,26 @@ pub struct AdminOptions {
 /// The console of a running member. Call it inside a tokio runtime: it starts the task that samples once a second and
 /// ends when the router is dropped or `stopping` turns true.
 pub fn router(handle: Handle, options: AdminOptions) -> Router {
+    let accounts = Arc::new(accounts::MemberAccounts(handle.clone()));
     let source = member_source::MemberSource::new(handle, options.cluster_name.clone());
-    router_over(Arc::new(source), options)
+    router_over(Arc::new(source), accounts, options)
 }
 
-/// The console over anything that can answer for a store.
-fn router_over(source: Arc<dyn Source>, options: AdminOptions) -> Router {
+/// The console over anything that can answer for a store and keep accounts.
+fn router_over(
+    source: Arc<dyn Source>,
+    accounts: Arc<dyn Accounts>,
+    options: AdminOptions,
+) -> Router {
     let feed = Feed::start(Arc::clone(&source), options.stopping.clone());
-    let console = Arc::new(routes::Console { source, feed });
-    guard::protect(routes::router(console), guard::Hosts::new(&options))
+    let gate = Arc::new(Gate::new(options.login, options.https, accounts));
+    let console = Arc::new(routes::Console {
+        source,
+        feed,
+        gate: Arc::clone(&gate),
+    });
+    let hosts = guard::Hosts::new(&options);
+    guard::protect(routes::router(console), hosts, gate, options.https)
 }
 
 #[cfg(test)]

@@ -203,7 +203,7 @@ fn unsigned(n: i64) -> u64 {
     u64::try_from(n).unwrap_or_default()
 }
 
-fn unix_ms() -> u64 {
+pub(crate) fn unix_ms() -> u64 {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

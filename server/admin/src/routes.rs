@@ -1,20 +1,24 @@
-//! The routes: a table of them, and handlers of a few lines each.
+//! The router, made from the table of rules, and handlers of a few lines each.
 
 use std::sync::Arc;
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::header;
 use axum::response::sse::{KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
+use futures_util::StreamExt;
 use kvorum_api::ErrorCode;
 use serde::Serialize;
 
 use crate::error::ApiError;
 use crate::feed::Feed;
+use crate::login::{Caller, Gate};
+use crate::peer::Peer;
 use crate::query::{KeyQuery, KeysQuery};
+use crate::rules::RULES;
 use crate::source::Source;
 use crate::{site, wire};
 
@@ -25,37 +29,37 @@ const HISTORY_LIMIT: usize = 500;
 pub(crate) struct Console {
     pub(crate) source: Arc<dyn Source>,
     pub(crate) feed: Arc<Feed>,
+    pub(crate) gate: Arc<Gate>,
 }
 
-type Shared = State<Arc<Console>>;
+pub(crate) type Shared = State<Arc<Console>>;
 
 pub(crate) fn router(console: Arc<Console>) -> Router {
-    let api = Router::new()
-        .route("/v1/overview", get(overview))
-        .route("/v1/events", get(events))
-        .route("/v1/keys", get(keys))
-        .route("/v1/key", get(key))
-        .route("/v1/key/history", get(history))
-        .fallback(no_such_route)
-        .method_not_allowed_fallback(method_not_allowed)
-        .with_state(console);
-    Router::new()
-        .nest("/admin", api)
-        .route("/admin/", get(no_such_route))
-        .fallback_service(get(site::serve).fallback(method_not_allowed))
+    let mut api = Router::new();
+    for rule in RULES {
+        api = api.route(rule.path, (rule.handler)());
+    }
+    api.fallback_service(get(site::serve)).with_state(console)
 }
 
-async fn overview(State(console): Shared) -> Response {
+pub(crate) async fn overview(State(console): Shared) -> Response {
     answer(&console.feed.overview())
 }
 
-async fn events(State(console): Shared) -> Result<Response, ApiError> {
+/// The figures of each second, for as long as whoever asked may see them.
+pub(crate) async fn events(
+    State(console): Shared,
+    Extension(peer): Extension<Peer>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Response, ApiError> {
     let stream = console.feed.subscribe().ok_or_else(|| {
         ApiError::new(
             ErrorCode::Unavailable,
             "too many consoles are open; close one and try again",
         )
     })?;
+    let gate = Arc::clone(&console.gate);
+    let stream = stream.take_while(move |_| std::future::ready(gate.may_go_on(&caller, &peer)));
     let mut response = Sse::new(stream)
         .keep_alive(KeepAlive::default())
         .into_response();
@@ -66,7 +70,7 @@ async fn events(State(console): Shared) -> Result<Response, ApiError> {
     Ok(response)
 }
 
-async fn keys(
+pub(crate) async fn keys(
     State(console): Shared,
     query: Result<Query<KeysQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
@@ -75,7 +79,7 @@ async fn keys(
     Ok(answer(&wire::listing(&request, page)))
 }
 
-async fn key(
+pub(crate) async fn key(
     State(console): Shared,
     query: Result<Query<KeyQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
@@ -91,7 +95,7 @@ async fn key(
     Ok(answer(&view))
 }
 
-async fn history(
+pub(crate) async fn history(
     State(console): Shared,
     query: Result<Query<KeyQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
@@ -100,27 +104,12 @@ async fn history(
     Ok(answer(&wire::history(&key, past)))
 }
 
-async fn no_such_route() -> ApiError {
-    ApiError::new(
-        ErrorCode::NotFound,
-        "no such route; the API is under /admin/v1",
-    )
-}
-
-async fn method_not_allowed() -> Response {
-    let error = ApiError::new(
-        ErrorCode::MethodNotAllowed,
-        "the console only reads; use GET",
-    );
-    (StatusCode::METHOD_NOT_ALLOWED, error).into_response()
-}
-
 fn parameters<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, ApiError> {
     query
         .map(|Query(parameters)| parameters)
         .map_err(|rejection| ApiError::invalid(rejection.body_text()))
 }
 
-fn answer(body: &impl Serialize) -> Response {
+pub(crate) fn answer(body: &impl Serialize) -> Response {
     ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }

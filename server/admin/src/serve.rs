@@ -1,15 +1,21 @@
 //! The console's listener: HTTP/1 with a deadline for every request's head, and a bound on connections.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tower::ServiceExt;
+
+use crate::peer::Peer;
+use crate::tls::ConsoleTls;
 
 /// What a browser may send before its request is understood; one more read of the socket may come on top.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -24,6 +30,8 @@ pub struct Bounds {
     pub connections_max: usize,
     /// For the head of a request, from the end of the one before; so also for a connection without requests.
     pub head_timeout: Duration,
+    /// For the handshake, where there is TLS.
+    pub handshake_timeout: Duration,
 }
 
 impl Default for Bounds {
@@ -31,15 +39,37 @@ impl Default for Bounds {
         Self {
             connections_max: 64,
             head_timeout: Duration::from_secs(30),
+            handshake_timeout: Duration::from_secs(10),
         }
     }
 }
 
-/// Serves the console until `stop` turns true and the open connections have ended.
+/// Serves the console over plain HTTP until `stop` turns true and the open connections have ended.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     bounds: Bounds,
+    stop: watch::Receiver<bool>,
+) {
+    serve_on(listener, router, bounds, None, stop).await;
+}
+
+/// As `serve`, over TLS.
+pub async fn serve_tls(
+    listener: TcpListener,
+    router: Router,
+    bounds: Bounds,
+    tls: ConsoleTls,
+    stop: watch::Receiver<bool>,
+) {
+    serve_on(listener, router, bounds, Some(tls), stop).await;
+}
+
+async fn serve_on(
+    listener: TcpListener,
+    router: Router,
+    bounds: Bounds,
+    tls: Option<ConsoleTls>,
     mut stop: watch::Receiver<bool>,
 ) {
     let places = Arc::new(Semaphore::new(bounds.connections_max));
@@ -52,8 +82,15 @@ pub async fn serve(
             accepted = accept(&listener, &places) => accepted,
         };
         match accepted {
-            Ok((socket, place)) => {
-                let served = connection(socket, router.clone(), bounds, stop.clone());
+            Ok((socket, address, place)) => {
+                let served = welcome(
+                    socket,
+                    address,
+                    router.clone(),
+                    bounds,
+                    tls.clone(),
+                    stop.clone(),
+                );
                 connections.spawn(async move {
                     if let Err(error) = served.await {
                         tracing::debug!(%error, "a console's connection ended");
@@ -75,12 +112,12 @@ type Place = tokio::sync::OwnedSemaphorePermit;
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, Place)> {
+) -> std::io::Result<(TcpStream, IpAddr, Place)> {
     let place = Arc::clone(places).acquire_owned().await;
     let place = place.map_err(std::io::Error::other)?;
-    let (socket, _) = listener.accept().await?;
+    let (socket, address) = listener.accept().await?;
     socket.set_nodelay(true)?;
-    Ok((socket, place))
+    Ok((socket, address.ip(), place))
 }
 
 /// Returns once the listener stops; also if whoever could stop it is gone.
@@ -88,13 +125,48 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-async fn connection(
+/// Shakes hands where there is TLS, and serves.
+async fn welcome(
     socket: TcpStream,
+    address: IpAddr,
+    router: Router,
+    bounds: Bounds,
+    tls: Option<ConsoleTls>,
+    mut stop: watch::Receiver<bool>,
+) -> std::io::Result<()> {
+    let mut peer = Peer {
+        address,
+        admin: None,
+    };
+    let served = match tls {
+        None => connection(socket, peer, router, bounds, stop).await,
+        Some(tls) => {
+            let shaken = tokio::select! {
+                biased;
+                () = stopped(&mut stop) => return Ok(()),
+                shaken = tls.accept(socket, bounds.handshake_timeout) => shaken?,
+            };
+            let Some((stream, admin)) = shaken else {
+                return Ok(());
+            };
+            peer.admin = admin;
+            connection(stream, peer, router, bounds, stop).await
+        }
+    };
+    served.map_err(std::io::Error::other)
+}
+
+async fn connection(
+    socket: impl AsyncRead + AsyncWrite + Unpin,
+    peer: Peer,
     router: Router,
     bounds: Bounds,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), hyper::Error> {
-    let service = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(peer.clone());
+        router.clone().oneshot(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(bounds.head_timeout)

@@ -1,7 +1,11 @@
 //! The whole router as callers see it, over a store in memory.
 
+mod attacks;
 mod hostile;
+mod ledger;
+mod login;
 mod memory;
+mod tls;
 
 use std::sync::Arc;
 
@@ -29,7 +33,7 @@ fn console_over(memory: Memory) -> Router {
         host_names: vec!["console.example".into()],
         ..AdminOptions::default()
     };
-    router_over(Arc::new(memory), options)
+    router_over(Arc::new(memory), ledger::Ledger::new(), options)
 }
 
 struct Answer {
@@ -539,7 +543,8 @@ async fn streams_end_when_the_process_stops() {
         stopping: Some(stopping),
         ..AdminOptions::default()
     };
-    let console = router_over(Arc::new(Memory::with_some_keys()), options);
+    let memory = Arc::new(Memory::with_some_keys());
+    let console = router_over(memory, ledger::Ledger::new(), options);
     let mut body = stream(&console).await;
     let mut rest = String::new();
     next_event(&mut body, &mut rest).await.expect("the state");

@@ -14,6 +14,20 @@ pub enum ErrorCode {
     MethodNotAllowed,
     /// The Host header names a machine this console does not answer for.
     HostNotAllowed,
+    /// The request could come from another site's page: the console's own header or origin is missing.
+    Forbidden,
+    /// Nobody is signed in, or the session has ended.
+    SignInRequired,
+    /// Name and password do not go together.
+    WrongCredentials,
+    /// Too many wrong passwords; the Retry-After header tells when to try again.
+    TooManyAttempts,
+    /// The set-up link was used, has expired, or is not needed any more.
+    LinkUnusable,
+    /// The body is larger than anything this route takes.
+    TooLarge,
+    /// The body is not declared as JSON.
+    NotJson,
     /// The revision asked for has been compacted.
     Compacted,
     /// The revision asked for is in the future.

@@ -6,6 +6,7 @@
 
 #![warn(missing_docs)]
 
+mod access;
 pub mod base64;
 mod error;
 mod event;
@@ -13,6 +14,10 @@ mod keys;
 mod octets;
 mod overview;
 
+pub use access::{
+    AccountRow, Audit, AuditEvent, Login, Nothing, PasswordChange, Secret, Security, SessionEnd,
+    SessionRow, SessionState, Setup, SetupCheck, SetupLink,
+};
 pub use error::{ErrorBody, ErrorCode};
 pub use event::Event;
 pub use keys::{Change, Folder, KeyHistory, KeyListing, KeyRow, KeyVersion, KeyView};

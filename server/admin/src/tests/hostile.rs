@@ -96,7 +96,7 @@ async fn a_body_of_any_type_and_size_is_refused_by_its_method() {
         let headers = [("content-type", kind), ("content-length", "999999999999")];
         for method in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
             let answer = send(&console(), method, "/admin/v1/keys", &headers).await;
-            let message = "the console only reads; use GET";
+            let message = "this route takes GET only";
             let status = StatusCode::METHOD_NOT_ALLOWED;
             refused(&answer, status, ErrorCode::MethodNotAllowed, message);
         }
