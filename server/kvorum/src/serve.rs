@@ -2,11 +2,12 @@
 
 use std::io;
 use std::net::TcpListener;
+use std::path::Path;
 use std::time::Duration;
 
-use kvorum_admin::AdminOptions;
+use kvorum_admin::{AdminOptions, Login};
 use kvorum_member::peer::Peers;
-use kvorum_member::{BootstrapError, Member, MemberOptions, StartError};
+use kvorum_member::{BootstrapError, Handle, Member, MemberOptions, StartError};
 use kvorum_v3rpc::{Front, ListenerTls, Options};
 use sd_notify::NotifyState;
 use tokio::runtime::{Builder, Runtime};
@@ -75,7 +76,7 @@ fn serve(settings: Settings) -> Result<Exit, Ended> {
         Front::start(front, handles, options).map_err(|error| refuses("a thread", &error))?;
     runtime.block_on(async {
         let signals = Signals::register().map_err(|error| refuses("signal handlers", &error))?;
-        let console = Console::start(console, &member, &settings)?;
+        let console = Console::start(console, &member, &settings, &urls)?;
         compact_by_itself(&member, &settings)?;
         let running = Running {
             member,
@@ -230,7 +231,10 @@ impl Running {
                 why = self.member.ended() => Event::Ended(why),
             };
             match event {
-                Event::Ready => announce(urls),
+                Event::Ready => {
+                    announce(urls);
+                    self.console.invite();
+                }
                 Event::Signal(name) => break name,
                 Event::Ended(why) => return Ok(ended(why)),
             }
@@ -295,6 +299,8 @@ async fn hand_over(member: &Member) {
 struct Console {
     stopping: watch::Sender<bool>,
     served: Option<JoinHandle<()>>,
+    /// Whom to ask for the first administrator's link, and where it leads.
+    inviting: Option<(Handle, String)>,
 }
 
 impl Console {
@@ -302,12 +308,14 @@ impl Console {
         socket: Option<TcpListener>,
         member: &Member,
         settings: &Settings,
+        urls: &Urls,
     ) -> Result<Self, Ended> {
         let (stopping, stop) = watch::channel(false);
         let Some(socket) = socket else {
             return Ok(Self {
                 stopping,
                 served: None,
+                inviting: None,
             });
         };
         let socket = tokio::net::TcpListener::from_std(socket)
@@ -318,16 +326,32 @@ impl Console {
         tokio::spawn(handle.run());
         let options = AdminOptions {
             cluster_name: settings.cluster.token.clone(),
+            login: settings.console_login,
             stopping: Some(stop.clone()),
             ..AdminOptions::default()
         };
+        let inviting = match (settings.console_login, &urls.console) {
+            (Login::Required, Some(url)) => Some((handle.clone(), url.clone())),
+            _ => None,
+        };
+        if let Some((handle, url)) = inviting.clone() {
+            listen_locally(&settings.data_dir, handle, url, stop.clone());
+        }
         let router = kvorum_admin::router(handle, options);
         let bounds = kvorum_admin::Bounds::default();
         let served = tokio::spawn(kvorum_admin::serve(socket, router, bounds, stop));
         Ok(Self {
             stopping,
             served: Some(served),
+            inviting,
         })
+    }
+
+    /// The first administrator's link, where one is wanted.
+    fn invite(&mut self) {
+        if let Some((handle, url)) = self.inviting.take() {
+            tokio::spawn(async move { kvorum_admin::local::invite(&handle, &url).await });
+        }
     }
 
     async fn stop(self) {
@@ -336,6 +360,20 @@ impl Console {
             // A browser that keeps its connection does not keep the member.
             let _ = tokio::time::timeout(CONSOLE_GRACE, served).await;
         }
+    }
+}
+
+/// Links for people who have the machine. A member without this way in serves all the same.
+fn listen_locally(data_dir: &Path, handle: Handle, url: String, stop: watch::Receiver<bool>) {
+    match kvorum_admin::local::listen(data_dir) {
+        Ok(listener) => {
+            tokio::spawn(kvorum_admin::local::serve(listener, handle, url, stop));
+        }
+        Err(error) => warn!(
+            %error,
+            data_dir = %data_dir.display(),
+            "no socket for `kvorum admin`: links for the console's accounts cannot be made here"
+        ),
     }
 }
 

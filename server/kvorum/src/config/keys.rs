@@ -59,6 +59,8 @@ keys! {
         "basic, or extensive: with the time that each call took";
     LISTEN_CONSOLE_URL "listen-console-url" "URL" Some("http://127.0.0.1:2382"),
         "Where the console is served, or `none`";
+    CONSOLE_LOGIN "console-login" "WHEN" Some("off"),
+        "required, or off: whether people must sign in to the console";
     CERT_FILE "cert-file" "FILE" None,
         "PEM certificate chain for https:// client and metrics URLs";
     KEY_FILE "key-file" "FILE" None,

@@ -57,6 +57,8 @@ pub(crate) struct Settings {
     pub(crate) io_threads: usize,
     /// The time that each call takes is measured, too.
     pub(crate) extensive_metrics: bool,
+    /// Whether people must sign in to the console.
+    pub(crate) console_login: kvorum_admin::Login,
     /// What is logged, and how.
     pub(crate) logging: Logging,
 }
@@ -155,6 +157,11 @@ fn settings(reader: &mut Reader) -> Option<Settings> {
         "extensive" => Ok(true),
         _ => Err("use basic or extensive".to_owned()),
     });
+    let console_login = reader.read(keys::CONSOLE_LOGIN, |text| match text {
+        "off" => Ok(kvorum_admin::Login::Off),
+        "required" => Ok(kvorum_admin::Login::Required),
+        _ => Err("use required or off".to_owned()),
+    });
     let logging = logging::read(reader);
     let listen = listen?;
     check_advertised(reader, &listen);
@@ -174,6 +181,7 @@ fn settings(reader: &mut Reader) -> Option<Settings> {
         timing: timing?,
         io_threads: usize::try_from(io_threads?).ok()?,
         extensive_metrics: extensive_metrics?,
+        console_login: console_login?,
         logging: logging?,
     })
 }
