@@ -1,10 +1,16 @@
 //! The only HTTP of the console: one typed function per route, and the event stream.
 
-use gloo_net::http::Request;
-use kvorum_api::{ErrorBody, ErrorCode, Event, KeyHistory, KeyListing, KeyView, base64};
+use std::cell::{Cell, RefCell};
+
+use gloo_net::http::{Request, Response};
+use kvorum_api::{
+    Audit, ErrorBody, ErrorCode, Event, KeyHistory, KeyListing, KeyView, Login, Nothing,
+    PasswordChange, Secret, Security, SessionEnd, SessionState, Setup, SetupCheck, SetupLink,
+    base64,
+};
 use leptos::prelude::*;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use wasm_bindgen::JsCast;
 use wasm_bindgen::closure::Closure;
 use web_sys::{EventSource, MessageEvent};
@@ -83,13 +89,113 @@ pub(crate) async fn history(key: &[u8]) -> Result<KeyHistory, Failure> {
     .await
 }
 
+/// Who is signed in; counts as a use of the session.
+pub(crate) async fn session() -> Result<SessionState, Failure> {
+    get("/admin/v1/session").await
+}
+
+/// Opens a session by name and password.
+pub(crate) async fn sign_in(account: &str, password: &str) -> Result<SessionState, Failure> {
+    let login = Login {
+        account: account.to_owned(),
+        password: Secret(password.to_owned()),
+    };
+    post("/admin/v1/login", &login).await
+}
+
+/// Opens a session for the certificate of this connection.
+pub(crate) async fn sign_in_by_certificate() -> Result<SessionState, Failure> {
+    post("/admin/v1/login/certificate", &Nothing {}).await
+}
+
+/// Ends the session.
+pub(crate) async fn sign_out() -> Result<SessionState, Failure> {
+    post("/admin/v1/logout", &Nothing {}).await
+}
+
+/// What a set-up link is for.
+pub(crate) async fn set_up_check(code: &str) -> Result<SetupLink, Failure> {
+    let code = Secret(code.to_owned());
+    post("/admin/v1/setup/check", &SetupCheck { code }).await
+}
+
+/// Makes an account by a set-up link, or gives it a new password.
+pub(crate) async fn set_up(
+    code: &str,
+    account: &str,
+    password: &str,
+) -> Result<SessionState, Failure> {
+    let setup = Setup {
+        code: Secret(code.to_owned()),
+        account: account.to_owned(),
+        password: Secret(password.to_owned()),
+    };
+    post("/admin/v1/setup", &setup).await
+}
+
+/// Replaces the own password.
+pub(crate) async fn change_password(current: &str, new: &str) -> Result<SessionState, Failure> {
+    let change = PasswordChange {
+        current: Secret(current.to_owned()),
+        new: Secret(new.to_owned()),
+    };
+    post("/admin/v1/password", &change).await
+}
+
+/// Who may sign in, and who is.
+pub(crate) async fn security() -> Result<Security, Failure> {
+    get("/admin/v1/security").await
+}
+
+/// Ends a session.
+pub(crate) async fn end_session(handle: &str) -> Result<Nothing, Failure> {
+    let handle = handle.to_owned();
+    post("/admin/v1/sessions/end", &SessionEnd { handle }).await
+}
+
+/// A page of events.
+pub(crate) async fn audit(before: Option<u64>) -> Result<Audit, Failure> {
+    let query = before.map_or(String::new(), |before| format!("?before={before}"));
+    get(&format!("/admin/v1/audit{query}")).await
+}
+
+thread_local! {
+    /// Called when a request is refused because nobody is signed in.
+    static SIGNED_OUT: RefCell<Option<Box<dyn Fn()>>> = const { RefCell::new(None) };
+    /// The event stream, if one is open.
+    static STREAM: RefCell<Option<EventSource>> = const { RefCell::new(None) };
+    /// True while there should be one.
+    static FOLLOWING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Calls `then` whenever a request is refused because nobody is signed in.
+pub(crate) fn when_signed_out(then: impl Fn() + 'static) {
+    SIGNED_OUT.with_borrow_mut(|call| *call = Some(Box::new(then)));
+}
+
 async fn get<T: DeserializeOwned>(url: &str) -> Result<T, Failure> {
+    let response = Request::get(url).send().await;
+    read(response.map_err(|cause| Failure::unreachable(&cause))?).await
+}
+
+/// A change; the header is what tells it from a form of another site.
+async fn post<T: DeserializeOwned>(url: &str, body: &impl Serialize) -> Result<T, Failure> {
     let unreachable = |cause| Failure::unreachable(&cause);
-    let response = Request::get(url).send().await.map_err(unreachable)?;
+    let request = Request::post(url).header("X-Kvorum", "1").json(body);
+    let response = request.map_err(unreachable)?.send().await;
+    read(response.map_err(unreachable)?).await
+}
+
+async fn read<T: DeserializeOwned>(response: Response) -> Result<T, Failure> {
+    let unreachable = |cause| Failure::unreachable(&cause);
     if response.ok() {
         return response.json().await.map_err(unreachable);
     }
     let body: Result<ErrorBody, _> = response.json().await;
+    let code = body.as_ref().ok().map(|body| body.code);
+    if code == Some(ErrorCode::SignInRequired) {
+        SIGNED_OUT.with_borrow(|call| call.iter().for_each(|call| call()));
+    }
     Err(match body {
         Ok(body) => Failure {
             code: Some(body.code),
@@ -104,8 +210,24 @@ async fn get<T: DeserializeOwned>(url: &str) -> Result<T, Failure> {
     })
 }
 
-/// Keeps `live` up to date for as long as the page stands.
+/// Keeps `live` up to date until `unfollow`.
 pub(crate) fn follow(live: RwSignal<Live>) {
+    FOLLOWING.set(true);
+    open(live);
+}
+
+/// Ends the event stream.
+pub(crate) fn unfollow() {
+    FOLLOWING.set(false);
+    if let Some(stream) = STREAM.take() {
+        stream.close();
+    }
+}
+
+fn open(live: RwSignal<Live>) {
+    if !FOLLOWING.get() {
+        return;
+    }
     let Ok(source) = EventSource::new("/admin/v1/events") else {
         // Only a malformed address fails here, and this one is fixed.
         return;
@@ -122,14 +244,23 @@ pub(crate) fn follow(live: RwSignal<Live>) {
         live.update(|live| live.connected = false);
         // The browser reconnects by itself unless the server refused.
         if failed.ready_state() == EventSource::CLOSED {
-            set_timeout(move || follow(live), REOPEN_AFTER);
+            // Refused may mean that the session has ended; asking tells, and whoever listens acts on it.
+            leptos::task::spawn_local(async move {
+                if matches!(session().await, Ok(SessionState::SignedOut { .. })) {
+                    SIGNED_OUT.with_borrow(|call| call.iter().for_each(|call| call()));
+                }
+            });
+            set_timeout(move || open(live), REOPEN_AFTER);
         }
     });
     source.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
     source.set_onerror(Some(on_error.as_ref().unchecked_ref()));
-    // The stream lives as long as the page.
+    // The callbacks live as long as the page: there is one pair for each time the stream was opened.
     on_message.forget();
     on_error.forget();
+    if let Some(before) = STREAM.replace(Some(source)) {
+        before.close();
+    }
 }
 
 /// The browser's clock.

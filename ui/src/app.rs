@@ -7,10 +7,13 @@ use leptos_router::path;
 use wasm_bindgen::JsCast;
 use web_sys::HtmlElement;
 
+use crate::access::{Access, access};
 use crate::api;
 use crate::components::{Help, Nav, TopBar};
 use crate::live::{Link, Live};
-use crate::routes::{AboutPage, KeysPage, MissingPage, OverviewPage};
+use crate::routes::{
+    AboutPage, KeysPage, LoginPage, MissingPage, OverviewPage, SecurityPage, SetupPage,
+};
 use crate::settings::Settings;
 use crate::shortcuts::{self, Dismiss};
 
@@ -52,15 +55,37 @@ fn App() -> impl IntoView {
     };
     provide_context(now);
     provide_context(Dismiss(RwSignal::new(None)));
-    api::follow(now.live);
+    let admitted = Access::provide().admitted();
+    // Figures are followed while somebody may see them, and forgotten when nobody may.
+    Effect::new(move || {
+        if admitted.get() {
+            api::follow(now.live);
+        } else {
+            api::unfollow();
+            now.live.set(Live::default());
+        }
+    });
     set_interval(
         move || now.clock_ms.set(api::now_ms()),
         std::time::Duration::from_secs(1),
     );
     view! {
         <Router>
-            <Shell/>
+            <Door/>
         </Router>
+    }
+}
+
+/// The page of a link, the login, or the app.
+#[component]
+fn Door() -> impl IntoView {
+    let admitted = access().admitted();
+    let path = use_location().pathname;
+    let is_setup = Memo::new(move |_| path.with(|path| path == "/setup"));
+    move || match (is_setup.get(), admitted.get()) {
+        (true, _) => view! { <SetupPage/> }.into_any(),
+        (false, true) => view! { <Shell/> }.into_any(),
+        (false, false) => view! { <LoginPage/> }.into_any(),
     }
 }
 
@@ -78,6 +103,7 @@ fn Shell() -> impl IntoView {
                 <Routes fallback=|| view! { <MissingPage/> }>
                     <Route path=path!("/") view=OverviewPage/>
                     <Route path=path!("/keys") view=KeysPage/>
+                    <Route path=path!("/security") view=SecurityPage/>
                     <Route path=path!("/about") view=AboutPage/>
                 </Routes>
             </main>
@@ -91,6 +117,7 @@ fn title(path: &str) -> String {
     let page = match path {
         "/" => "Overview",
         "/keys" => "Keys",
+        "/security" => "Security",
         "/about" => "About",
         _ => "No such page",
     };

@@ -88,6 +88,33 @@ pub(crate) fn duration(ms: u64) -> String {
     }
 }
 
+/// A moment, in UTC.
+pub(crate) fn moment(unix_ms: i64) -> String {
+    let seconds = unix_ms.div_euclid(1000);
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let (year, month, day) = civil(days);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// Year, month and day of a day counted from 1970 on. Years begin in March here, so that the leap day is their last.
+fn civil(days: i64) -> (i64, i64, i64) {
+    let from_march_0 = days + 719_468;
+    let era = from_march_0.div_euclid(146_097);
+    let day_of_era = from_march_0.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
 /// A part of a whole, for people.
 pub(crate) fn percent(part: f64) -> String {
     match part * 100.0 {
@@ -106,6 +133,14 @@ pub(crate) fn plural(n: u64, one: &str, many: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn moments_are_those_of_the_calendar() {
+        assert_eq!(moment(0), "1970-01-01T00:00:00Z");
+        assert_eq!(moment(951_782_400_000), "2000-02-29T00:00:00Z");
+        assert_eq!(moment(1_700_000_000_999), "2023-11-14T22:13:20Z");
+        assert_eq!(moment(-1), "1969-12-31T23:59:59Z");
+    }
 
     #[test]
     fn thousands_are_separated() {

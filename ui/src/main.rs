@@ -6,6 +6,7 @@
 // `#[component]` makes its function `pub` whatever its visibility.
 #![allow(unreachable_pub)]
 
+mod access;
 mod address;
 mod api;
 mod app;

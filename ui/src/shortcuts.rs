@@ -13,10 +13,11 @@ use crate::settings;
 pub(crate) const SEARCH_ID: &str = "prefix";
 
 /// What the help dialog lists.
-pub(crate) const LIST: [(&str, &str); 5] = [
+pub(crate) const LIST: [(&str, &str); 6] = [
     ("/", "Jump to the prefix box"),
     ("g o", "Go to Overview"),
     ("g k", "Go to Keys"),
+    ("g s", "Go to Security"),
     ("g a", "Go to About"),
     ("?", "Show this list"),
 ];
@@ -46,6 +47,7 @@ impl Keyboard {
             return match key {
                 "o" => Action::Go("/"),
                 "k" => Action::Go("/keys"),
+                "s" => Action::Go("/security"),
                 "a" => Action::Go("/about"),
                 _ => Action::None,
             };

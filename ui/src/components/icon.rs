@@ -16,6 +16,8 @@ pub(crate) enum Shape {
     Close,
     Folder,
     Back,
+    Shield,
+    Leave,
 }
 
 impl Shape {
@@ -38,6 +40,10 @@ impl Shape {
             Self::Done => "M4.5 10.5l3.5 3.5 7.5-8",
             Self::Close => "M5 5l10 10M15 5L5 15",
             Self::Folder => "M2.8 15.2V5h4.6l1.7 2h8.1v8.2Z",
+            Self::Shield => {
+                "M10 2.8 16 5v4.6c0 3.6-2.4 6-6 7.6-3.6-1.6-6-4-6-7.6V5ZM7.4 9.8l1.9 1.9 3.4-3.6"
+            }
+            Self::Leave => "M11.5 6.5V4h-8v12h8v-2.5M8 10h9M14.2 7.2 17 10l-2.8 2.8",
             Self::Back => "M11.5 5l-5 5 5 5",
         }
     }

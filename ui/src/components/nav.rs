@@ -17,6 +17,7 @@ pub(crate) fn Nav() -> impl IntoView {
             <ul>
                 <li><Page href="/" shape=Shape::Gauge name="Overview" keys="g o"/></li>
                 <li><Page href="/keys" shape=Shape::Key name="Keys" keys="g k"/></li>
+                <li><Page href="/security" shape=Shape::Shield name="Security" keys="g s"/></li>
                 <li class="nav-last"><Page href="/about" shape=Shape::About name="About" keys="g a"/></li>
             </ul>
             <Foot/>

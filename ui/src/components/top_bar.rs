@@ -2,6 +2,7 @@
 
 use leptos::prelude::*;
 
+use crate::access::access;
 use crate::app::{Now, now};
 use crate::components::{Icon, Shape};
 use crate::format;
@@ -29,6 +30,7 @@ pub(crate) fn TopBar(help: RwSignal<bool>) -> impl IntoView {
             <span class="spring"></span>
             <Connection/>
             <ThemeSwitch/>
+            <Account/>
             <button
                 class="ghost square"
                 aria-label="Keyboard shortcuts"
@@ -38,6 +40,30 @@ pub(crate) fn TopBar(help: RwSignal<bool>) -> impl IntoView {
                 "?"
             </button>
         </header>
+    }
+}
+
+/// Who is signed in, and the way out; nothing where there is no login.
+#[component]
+fn Account() -> impl IntoView {
+    let access = access();
+    let who = access.who();
+    move || {
+        who.get().map(|name| {
+            view! {
+                <p class="account">
+                    <a href="/security" title="Your account">{name}</a>
+                    <button
+                        class="ghost square"
+                        aria-label="Sign out"
+                        title="Sign out"
+                        on:click=move |_| access.sign_out()
+                    >
+                        <Icon shape=Shape::Leave/>
+                    </button>
+                </p>
+            }
+        })
     }
 }
 
@@ -99,7 +125,7 @@ fn age(now: Now) -> Option<String> {
 }
 
 #[component]
-fn ThemeSwitch() -> impl IntoView {
+pub(crate) fn ThemeSwitch() -> impl IntoView {
     let theme = settings().theme;
     let button = move |choice: Theme| {
         let (shape, label) = match choice {

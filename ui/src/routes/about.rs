@@ -3,6 +3,7 @@
 use kvorum_api::Identity;
 use leptos::prelude::*;
 
+use crate::access::access;
 use crate::app::now;
 use crate::components::{Copy, Shortcuts};
 use crate::format;
@@ -55,15 +56,26 @@ fn Server() -> impl IntoView {
 /// Said plainly, because people decide by it where to expose the port.
 #[component]
 fn Access() -> impl IntoView {
+    let who = access().who();
+    let open = || {
+        view! {
+            <p>
+                "This console has no login: whoever can reach this port can read every key. That is why it is bound to "
+                "loopback, answers only for host names it knows, and refuses requests that come from other sites."
+            </p>
+        }
+    };
     view! {
         <section class="card prose">
             <h2>"Who may use this console"</h2>
-            <p>
-                "There is no login yet: whoever can reach this port can read every key. That is why it is bound to "
-                "loopback unless the configuration says otherwise, answers only for host names it knows, and refuses "
-                "requests that come from other sites."
-            </p>
-            <p>"It only reads. Nothing on these pages can change the store or the cluster."</p>
+            <Show when=move || who.get().is_some() fallback=open>
+                <p>
+                    "Whoever is signed in. Sessions end after half an hour without use, after twelve hours, when the "
+                    "password changes, and when somebody ends them under "<a href="/security">"Security"</a>
+                    ", where everything that happened is listed."
+                </p>
+            </Show>
+            <p>"Nothing on these pages can change the keys or the cluster."</p>
         </section>
     }
 }
