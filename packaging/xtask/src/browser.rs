@@ -1,9 +1,10 @@
-//! The tour through the console in a real browser, against a real member with data of its own.
+//! The tours through the console in a real browser, against real members with data of their own.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
 use anyhow::{Context, Result, bail};
@@ -25,7 +26,7 @@ pub(crate) fn tour(suite: &Suite<'_>) -> Result<Outcome> {
         return Ok(Outcome::Skipped(format!("{program} is not installed")));
     }
     let scripts = install(suite)?;
-    let member = Member::start(suite.repo)?;
+    let member = Member::start(suite.repo, "browser-member", &[])?;
     let mut seed = Command::new("sh");
     seed.current_dir(&scripts).args(["seed.sh", &member.client]);
     let ran = suite.execute("browser-seed", seed)?;
@@ -37,10 +38,33 @@ pub(crate) fn tour(suite: &Suite<'_>) -> Result<Outcome> {
         .args(["tour.mjs", &member.console])
         .arg(suite.repo.target("browser"))
         .args(["--key", "app/config/checkout"]);
+    finish(suite, "browser", node)
+}
+
+/// Starts a member that nobody has signed in to, and goes from its first link on.
+pub(crate) fn login(suite: &Suite<'_>) -> Result<Outcome> {
+    let missing = PROGRAMS
+        .iter()
+        .find(|program| packages::find(program).is_none());
+    if let Some(program) = missing {
+        return Ok(Outcome::Skipped(format!("{program} is not installed")));
+    }
+    let scripts = install(suite)?;
+    let member = Member::start(suite.repo, "login-member", &["--console-login", "required"])?;
+    let link = member.invitation()?;
+    let mut node = Command::new("node");
+    node.current_dir(&scripts)
+        .args(["login.mjs", &link])
+        .arg(suite.repo.target("browser"));
+    finish(suite, "login", node)
+}
+
+/// Runs the scripts and counts what they print.
+fn finish(suite: &Suite<'_>, name: &str, mut node: Command) -> Result<Outcome> {
     if let Some(chromium) = packages::find("chromium") {
         node.env("CHROMIUM", chromium);
     }
-    let ran = suite.execute("browser", node)?;
+    let ran = suite.execute(name, node)?;
     let mut tally = count(&ran.output);
     if ran.status.success() && tally.failed == 0 && tally.passed > 0 {
         return Ok(Outcome::Counted(tally));
@@ -96,11 +120,13 @@ struct Member {
     client: String,
     /// URL of the console.
     console: String,
+    /// What it logs once it serves.
+    lines: Receiver<String>,
 }
 
 impl Member {
-    fn start(repo: &Repo) -> Result<Self> {
-        let data_dir = repo.target("browser-member");
+    fn start(repo: &Repo, name: &str, flags: &[&str]) -> Result<Self> {
+        let data_dir = repo.target(name);
         clear(&data_dir)?;
         let any = "http://127.0.0.1:0";
         let mut child = Command::new(repo.program("kvorum")?)
@@ -109,16 +135,19 @@ impl Member {
             .args(["--listen-client-urls", any, "--client-allow-plain", "true"])
             .args(["--listen-console-url", any, "--console-allow-plain", "true"])
             .args(["--listen-metrics-urls", "none"])
+            .args(flags)
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .context("start the member")?;
         let log = child.stderr.take().context("standard error is a pipe")?;
+        let (line, later) = mpsc::channel();
         let mut member = Self {
             child,
             data_dir,
             client: String::new(),
             console: String::new(),
+            lines: later,
         };
         let mut lines = BufReader::new(log).lines();
         let mut seen = String::new();
@@ -138,8 +167,21 @@ impl Member {
         let console = named("console_url").context("the member names its console")?;
         member.console = format!("http://{console}");
         // The pipe must be emptied, or the member waits for it.
-        thread::spawn(move || lines.for_each(drop));
+        thread::spawn(move || {
+            for told in lines.map_while(Result::ok) {
+                // Nobody listens once the member is dropped.
+                let _ = line.send(told);
+            }
+        });
         Ok(member)
+    }
+
+    /// The link for the first administrator.
+    fn invitation(&self) -> Result<String> {
+        let told = self.lines.iter().find(|line| line.contains("/setup#"));
+        let told = told.context("the member has logged no link")?;
+        let link = told.split('"').find(|word| word.contains("/setup#"));
+        Ok(link.context("the link stands in quotes")?.to_owned())
     }
 }
 

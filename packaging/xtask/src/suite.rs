@@ -93,6 +93,10 @@ const STEPS: &[Step] = &[
         name: "browser",
         run: browser,
     },
+    Step {
+        name: "login",
+        run: crate::browser::login,
+    },
 ];
 
 /// What every step needs.
