@@ -10,6 +10,7 @@ mod both;
 mod clients;
 mod cluster;
 mod compaction;
+mod console;
 mod damaged_state;
 mod etcdctl;
 mod full_disk;

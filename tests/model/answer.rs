@@ -37,9 +37,11 @@ impl From<Reply> for Answer {
             Reply::LeaseGrant(reply) => Self::LeaseGrant(reply),
             Reply::LeaseRevoke(reply) => Self::LeaseRevoke(reply),
             Reply::Alarm(reply) => Self::Alarm(in_order(reply)),
-            Reply::Members(_) | Reply::Auth(_) | Reply::TokenBurned(_) | Reply::Done => {
-                Self::Nothing
-            }
+            Reply::Members(_)
+            | Reply::Auth(_)
+            | Reply::TokenBurned(_)
+            | Reply::Console(_)
+            | Reply::Done => Self::Nothing,
         }
     }
 }

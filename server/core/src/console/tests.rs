@@ -377,7 +377,7 @@ impl Model {
 
     fn may_use(&self, code: u8, now_ms: i64) -> bool {
         let link = self.links.get(&code);
-        link.is_some_and(|(end, first)| now_ms < *end && !(*first && !self.accounts.is_empty()))
+        link.is_some_and(|(end, first)| now_ms < *end && (!*first || self.accounts.is_empty()))
     }
 }
 
@@ -388,7 +388,7 @@ fn step(kept: &mut Kept, model: &mut Model, draw: &mut Draw) {
         0 => {
             let first_run = draw.below(2) == 0;
             let made = kept.link(one, first_run) == Answer::Done;
-            assert_eq!(made, !(first_run && !model.accounts.is_empty()));
+            assert_eq!(made, !first_run || model.accounts.is_empty());
             if made {
                 model
                     .links
