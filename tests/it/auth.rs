@@ -6,6 +6,8 @@ mod certificates;
 mod lifetimes;
 mod matrix;
 mod messages;
+mod queues;
+mod several;
 
 use std::{net::SocketAddr, path::Path, process::Command};
 

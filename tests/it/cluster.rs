@@ -30,7 +30,7 @@ mod honesty;
 mod kills;
 mod leases;
 mod load;
-mod members;
+pub(crate) mod members;
 mod membership;
 mod net;
 mod partitions;
@@ -46,7 +46,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use crate::seed::Seed;
 
 /// Held by the test whose cluster runs.
-async fn one_at_a_time() -> MutexGuard<'static, ()> {
+pub(crate) async fn one_at_a_time() -> MutexGuard<'static, ()> {
     static RUNNING: Mutex<()> = Mutex::const_new(());
     RUNNING.lock().await
 }

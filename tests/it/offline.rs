@@ -2,6 +2,7 @@
 
 mod recover;
 mod restore;
+mod users;
 mod verify;
 
 use std::path::Path;

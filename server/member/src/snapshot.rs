@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kvorum_core::auth::{Caller, Need};
+use kvorum_core::backend::SideChange;
 use kvorum_core::node::decode_conf_state;
 use kvorum_core::{Error, Machine};
 use kvorum_storage::bbolt::{
@@ -289,7 +290,18 @@ fn tables(
         auth_enabled: machine.auth().is_enabled(),
         users: machine.auth().users().cloned().collect(),
         roles: machine.auth().roles().cloned().collect(),
+        trust: authority_rows(&machine),
     })
+}
+
+/// What a cluster that goes on from here needs of this one's certificate authority; the keys in it are sealed.
+fn authority_rows(machine: &Machine) -> Vec<(String, Bytes)> {
+    let rows = machine.trust().carried_over().rows().into_iter();
+    let rows = rows.filter_map(|row| match row {
+        SideChange::MetaPut(name, value) => Some((name, value)),
+        _ => None,
+    });
+    rows.collect()
 }
 
 fn conf_state(restored: &kvorum_core::backend::Restored) -> Result<ConfState, SnapshotError> {

@@ -125,7 +125,8 @@ async fn tell(
     out.send(Payload::One(frame(&response)?), 1).await
 }
 
-/// The leader now, or the first one to come; `None` if history was compacted while waiting for it.
+/// The leader now, or the first one to come; `None` if history was compacted under the watch, or the caller may not watch
+/// any more: the next look tells which.
 async fn elected(
     client: &Client,
     queue: &Queue,

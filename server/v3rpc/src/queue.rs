@@ -120,7 +120,7 @@ impl Queue {
             };
             let key = decode(pair)?.key;
             let mut follow = Follow::key(client, key, reply.revision).await?;
-            // Where history was compacted under the watch, what is there now tells.
+            // Where history was compacted under the watch, or the right to it was lost, the next look tells.
             while let Some((_, events)) = follow.next().await? {
                 if events
                     .iter()

@@ -91,6 +91,40 @@ impl Trust {
         true
     }
 
+    /// All that is kept, as changes of an empty meta table; nothing where there is no authority.
+    #[must_use]
+    pub fn rows(&self) -> Vec<SideChange> {
+        if !self.is_ready() {
+            return Vec::new();
+        }
+        let head = self.head.encode_to_vec().into();
+        let mut rows = vec![SideChange::MetaPut(HEAD.into(), head)];
+        rows.extend(self.roots.values().map(|root| Row::Root(root.id).put(root)));
+        rows.extend(self.tokens.iter().map(|(id, t)| Row::Token(id).put(t)));
+        let certificates = self.certificates.iter();
+        rows.extend(certificates.map(|(serial, c)| Row::Certificate(serial).put(c)));
+        let serials = self.denied_serials.iter();
+        rows.extend(serials.map(|(serial, denial)| Row::Serial(serial).put(denial)));
+        let users = self.denied_users.iter();
+        rows.extend(users.map(|(user, denial)| Row::User(user).put(denial)));
+        rows.extend(self.acks.iter().map(|(id, ack)| Row::Ack(*id).put(ack)));
+        rows
+    }
+
+    /// What a cluster takes along that goes on from a snapshot of this one: who is trusted and who is not, and a rotation
+    /// where it stands. Not what members told, since its members are others; and no tokens, since one that was used
+    /// after the snapshot would be good a second time.
+    #[must_use]
+    pub fn carried_over(&self) -> Self {
+        let mut next = self.clone();
+        next.tokens.clear();
+        next.acks.clear();
+        if let Some(rotation) = &mut next.head.rotation {
+            rotation.without_members.clear();
+        }
+        next
+    }
+
     fn restore_denial(&mut self, denial: TrustDenial) {
         use kvorum_proto::kvorumpb::trust_denial::Subject;
         match denial.subject.clone() {

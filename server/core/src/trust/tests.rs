@@ -459,3 +459,48 @@ fn whatever_comes_no_token_lets_two_requests_in_and_the_state_comes_back() {
         }
     }
 }
+
+#[test]
+fn a_new_cluster_of_the_same_authority_keeps_its_denials_and_no_token() {
+    let mut cluster = Cluster::ready(&[1, 2]);
+    let user = Subject::User("mallory".into());
+    let serial = Subject::Serial(bytes(8, 16));
+    cluster.does(Op::TokenCreate(token(1, TokenRole::Voter)));
+    cluster.does(certificate(5, "alice", 1));
+    cluster.does(Op::Deny(deny(user)));
+    cluster.does(Op::Deny(deny(serial)));
+    cluster.does(ack(1, 1, 1));
+    let begin = RotationBegin {
+        after: cluster.trust.authority(),
+        root_der: bytes(1, 300),
+        sealed_root_key: bytes(2, 80),
+        ..RotationBegin::default()
+    };
+    cluster.does(Op::RotationBegin(begin));
+    cluster.does(Op::RotationForce(RotationForce {
+        after: cluster.trust.authority(),
+        without_members: vec![2],
+        end_grace: false,
+    }));
+    let read = |rows: Vec<SideChange>| {
+        let mut trust = Trust::default();
+        for row in rows {
+            let SideChange::MetaPut(name, value) = row else {
+                panic!("only rows that are put");
+            };
+            assert!(trust.restore(&name, &value));
+        }
+        trust
+    };
+    assert_eq!(read(cluster.trust.rows()), cluster.trust);
+    let next = read(cluster.trust.carried_over().rows());
+    assert_eq!((next.tokens().count(), next.acks().count()), (0, 0));
+    assert_eq!(next.domain(), cluster.trust.domain());
+    assert_eq!(next.roots().count(), 2);
+    assert_eq!(next.certificates().count(), 1);
+    let denied = (next.denied_users().count(), next.denied_serials().count());
+    assert_eq!(denied, (1, 1));
+    let rotation = next.rotation().expect("goes on");
+    assert!(rotation.without_members.is_empty());
+    assert_eq!(Trust::default().rows(), []);
+}

@@ -122,6 +122,12 @@ fn restore_command() -> Command {
                 .requires("bump-revision")
                 .help("Mark all history before the raised revision as compacted, so that watches begin anew"),
         )
+        .arg(path(
+            "pki-dir",
+            "DIR",
+            "The directory pki of any member of the old cluster: the new one keeps its certificate authority, so that \
+             certificates of clients stay good and revoked ones stay revoked",
+        ))
         .arg(
             Arg::new("skip-hash-check")
                 .long("skip-hash-check")
@@ -230,6 +236,7 @@ fn make(matches: &ArgMatches) -> Result<String, String> {
         token: text_of(matches, "initial-cluster-token"),
         skip_hash_check: matches.get_flag("skip-hash-check"),
         bump_revision: matches.get_one("bump-revision").copied().unwrap_or(0),
+        pki_dir: matches.get_one("pki-dir").cloned(),
     };
     let restored = restore(&options).map_err(|e| e.to_string())?;
     let notes: String = restored

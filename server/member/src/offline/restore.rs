@@ -13,6 +13,7 @@ use kvorum_core::backend::{FlushMark, Record, SideChange};
 use kvorum_core::mvcc::encoding::{self, Pair};
 use kvorum_core::mvcc::flush::meta_number;
 use kvorum_core::mvcc::store::{META_FINISHED_COMPACT, META_SCHEDULED_COMPACT};
+use kvorum_core::trust::Trust;
 use kvorum_core::{ClusterId, Index, LeaseId, MemberId, Revision, Term};
 use kvorum_proto::mvccpb::KeyValue;
 use kvorum_storage::bbolt::{Item, SnapshotSummary, SnapshotTables, Trailer, read_snapshot};
@@ -23,12 +24,18 @@ use super::cluster::{InitialCluster, Members};
 use super::first_state::first_state;
 use super::status::open;
 use super::{OfflineError, refused};
+use crate::trust::{Heir, carry_over};
 
 /// Records that are made durable at once, bytes.
 const BATCH_BYTES: usize = 16 << 20;
 /// Where the log of a new cluster begins.
 const FIRST_INDEX: Index = Index(1);
 const FIRST_TERM: Term = Term(1);
+/// The directory of a member's keys and certificates, in its data directory.
+const PKI: &str = "pki";
+const AUTHORITY_LEFT: &str = "the certificate authority was left out: the new cluster makes its own, and no certificate of \
+                              the old one opens it; to keep them, restore with --pki-dir and the directory pki of any \
+                              member of the old cluster";
 /// What a file system puts into an empty directory.
 const NOT_OURS: &str = "lost+found";
 
@@ -51,6 +58,8 @@ pub struct RestoreOptions {
     pub skip_hash_check: bool,
     /// Added to the newest revision, all history before being marked as compacted; 0 for neither.
     pub bump_revision: i64,
+    /// The directory `pki` of any member of the cluster that the snapshot is of: its certificate authority goes on.
+    pub pki_dir: Option<PathBuf>,
 }
 
 /// What was restored.
@@ -170,7 +179,7 @@ impl Restoring {
             false => Trailer::Required,
         };
         let summary = read_snapshot(source, &name, trailer, |item| restoring.take(item))?;
-        let notes = check(&name, &summary)?;
+        let mut notes = notes(&summary);
         let SnapshotTables {
             auth_enabled,
             auth_revision,
@@ -181,7 +190,23 @@ impl Restoring {
         let salt = format!("/{:08x}/{}", summary.hash, summary.revision);
         let members = Members::new(&options.initial_cluster, &options.token, &salt);
         let member_id = members.own(&options.name, &options.peer_urls)?;
-        restoring.finish(first_state(&members.list, &[]))?;
+        let mut first = first_state(&members.list, &[]);
+        let trust = authority(&summary);
+        match &options.pki_dir {
+            Some(pki_dir) => {
+                let heir = Heir {
+                    member_id,
+                    name: &options.name,
+                    peer_urls: &options.peer_urls,
+                };
+                carry_over(pki_dir, &options.data_dir.join(PKI), &trust, &heir)
+                    .map_err(|e| refused(format!("--pki-dir {}: {e}", pki_dir.display())))?;
+                first.extend(trust.rows());
+            }
+            None if trust.is_ready() => notes.push(AUTHORITY_LEFT.to_owned()),
+            None => {}
+        }
+        restoring.finish(first)?;
         dir.set_identity(Identity {
             cluster_id: members.cluster_id,
             member_id,
@@ -319,14 +344,8 @@ impl Restoring {
     }
 }
 
-/// Refuses what cannot be kept and must not be dropped; tells what is dropped.
-fn check(name: &str, summary: &SnapshotSummary) -> Result<Vec<String>, OfflineError> {
-    if summary.tables.auth_enabled {
-        return Err(refused(format!(
-            "{name}: authentication is on in this snapshot, and this kvorum has no users yet: without them everybody \
-             could read all of it. Turn it off (etcdctl auth disable) and save again if that is meant"
-        )));
-    }
+/// What was left out.
+fn notes(summary: &SnapshotSummary) -> Vec<String> {
     let mut notes = Vec::new();
     if !summary.tables.alarms.is_empty() {
         notes.push(format!(
@@ -334,5 +353,15 @@ fn check(name: &str, summary: &SnapshotSummary) -> Result<Vec<String>, OfflineEr
             summary.tables.alarms.len()
         ));
     }
-    Ok(notes)
+    notes
+}
+
+/// The certificate authority in a snapshot, without what belongs to the cluster that was.
+fn authority(summary: &SnapshotSummary) -> Trust {
+    let mut trust = Trust::default();
+    for (name, row) in &summary.tables.trust {
+        // Rows of a later version are of no use here.
+        trust.restore(name, row);
+    }
+    trust.carried_over()
 }

@@ -238,7 +238,11 @@ impl Keeper {
             return Ok(());
         }
         let Some(founding) = self.files.read(FOUNDING)? else {
-            return Ok(());
+            return Err(TrustError::State(
+                "there is no authority in it, and no pki/founding to begin one with; were these files put beside a \
+                 restored snapshot? `kvorum snapshot restore --pki-dir` keeps the authority",
+            )
+            .into());
         };
         let init = TrustInit::decode(&founding[..]);
         let init = init.map_err(|_| TrustError::State("pki/founding cannot be read"))?;

@@ -11,6 +11,7 @@
 
 mod admin;
 mod authority;
+mod carried;
 mod clients;
 mod files;
 mod join;
@@ -29,6 +30,7 @@ use kvorum_pki::ClientCerts;
 
 pub(crate) use admin::Clerk;
 pub use admin::{IssuedCertificate, MadeToken, TrustCallError};
+pub(crate) use carried::{Heir, carry_over};
 pub use clients::{ClientIdentity, ClientTrust};
 pub use join::{JoinError, JoinOptions, Joined, join, rejoin};
 pub use keeper::Keeper;
@@ -69,6 +71,9 @@ pub enum TrustError {
     /// A key in the replicated state cannot be opened with this member's seal key.
     #[error("{0} cannot be opened with pki/seal.key: is that file another cluster's?")]
     Sealed(&'static str),
+    /// What is in the files belongs to another authority than what is in the snapshot.
+    #[error("{0}")]
+    Foreign(String),
     /// The replicated state holds something that is none.
     #[error("the replicated trust state is damaged: {0}")]
     State(&'static str),

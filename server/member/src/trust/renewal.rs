@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use kvorum_core::trust::Trust;
 use kvorum_pki::files as on_disk;
 use kvorum_pki::{
-    Bundle, EXPIRED_GRACE_S, Issuer, KeyPair, Serial, Subject, Validity, spki_sha256,
+    Bundle, EXPIRED_GRACE_S, Issuer, KeyPair, Serial, Subject, Validity, identity_of, spki_sha256,
 };
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
@@ -179,7 +179,7 @@ impl Own {
             !bundle.is_some_and(fits)
         };
         let (node, console) = (
-            lacks(Some(&self.node), Some(names)),
+            lacks(Some(&self.node), Some(names)) || !self.is_own(renewing),
             lacks(self.console.as_ref(), Some(names)),
         );
         let admin = lacks(self.admin.as_ref(), None);
@@ -223,6 +223,14 @@ impl Own {
             tracing::info!(node, console, admin, "renewed certificates of this member");
         }
         Ok(())
+    }
+
+    /// False for files that came from another member, or from this one before its cluster was restored.
+    fn is_own(&self, renewing: &Renewing<'_>) -> bool {
+        let chain = self.node.chain().certificates();
+        let id = renewing.options.member_id.0;
+        identity_of(chain, Some(&renewing.authority.domain))
+            .is_ok_and(|identity| identity.member_id() == Some(id))
     }
 
     /// Only a member signs for itself, only while nobody has revoked it, and not after a long absence.

@@ -5,4 +5,5 @@
 mod host;
 mod joining;
 mod renewing;
+mod restored;
 mod rotating;

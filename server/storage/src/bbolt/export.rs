@@ -1,4 +1,5 @@
-//! A member's state as a snapshot that etcd can restore: all ten buckets, in the form etcd 3.6 writes.
+//! A member's state as a snapshot that etcd can restore: all ten buckets, in the form etcd 3.6 writes. Where the cluster
+//! has a certificate authority, an eleventh holds that; etcd passes over it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use prost::Message;
 use super::schema::{
     ALARM, AUTH, AUTH_ENABLED, AUTH_REVISION, AUTH_ROLES, AUTH_USERS, CLUSTER, CLUSTER_VERSION,
     CONF_STATE, CONSISTENT_INDEX, FINISHED_COMPACT, KEY, LEASE, MEMBERS, MEMBERS_REMOVED, META,
-    SCHEDULED_COMPACT, STORAGE_VERSION, SnapshotTables, TERM, json, revision_key,
+    SCHEDULED_COMPACT, STORAGE_VERSION, SnapshotTables, TERM, TRUST, json, revision_key,
 };
 use super::writer::{BoltWriter, BucketWriter};
 use crate::disk::DiskFile;
@@ -145,6 +146,11 @@ impl SnapshotWriter {
             meta.extend(at.map(|at| (name.to_vec(), at)));
         }
         self.table(META, meta)?;
+        if !tables.trust.is_empty() {
+            let rows = tables.trust.iter();
+            let rows = rows.map(|(name, row)| (name.clone().into_bytes(), row.to_vec()));
+            self.table(TRUST, rows.collect())?;
+        }
         self.file.finish()
     }
 

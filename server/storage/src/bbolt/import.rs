@@ -13,13 +13,15 @@ use super::reader::{BoltFile, refuse};
 use super::schema::{
     ALARM, AUTH, AUTH_ENABLED, AUTH_REVISION, AUTH_ROLES, AUTH_USERS, CLUSTER, CLUSTER_VERSION,
     CONF_STATE, CONSISTENT_INDEX, FINISHED_COMPACT, KEY, LEASE, MEMBERS, MEMBERS_REMOVED, META,
-    SCHEDULED_COMPACT, STORAGE_VERSION, SnapshotTables, TERM, read_revision,
+    SCHEDULED_COMPACT, STORAGE_VERSION, SnapshotTables, TERM, TRUST, read_revision,
 };
 use super::source::Source;
 use crate::error::StorageError;
 
 /// Members, alarms and removed members that are read at most: they are kept in memory, and no cluster has as many.
 const SMALL_TABLE_MAX: usize = 65_536;
+/// Rows of a certificate authority that are read at most; a cluster never keeps as many.
+const TRUST_ROWS_MAX: usize = 1 << 18;
 
 /// One entry of a snapshot that is too numerous to be kept in memory.
 #[derive(Clone, Debug, PartialEq)]
@@ -254,6 +256,15 @@ impl SnapshotSummary {
             (ALARM, _) => {
                 let alarm: AlarmMember = entry.message(entry.key)?;
                 tables.alarms.push((alarm.member_id, alarm.alarm));
+            }
+            (TRUST, name) => {
+                let name = String::from_utf8(name.to_vec());
+                let name = name.map_err(|_| entry.wrong("has no text for a name"))?;
+                if tables.trust.len() >= TRUST_ROWS_MAX {
+                    return Err(entry.wrong("is one too many of its kind"));
+                }
+                let row = Bytes::copy_from_slice(entry.value);
+                tables.trust.push((name, row));
             }
             // What later versions add is no concern of ours.
             _ => {}

@@ -1,5 +1,6 @@
 //! etcd's buckets: their names, and how the keys and values in them look. (ETCD.md 7.3)
 
+use bytes::Bytes;
 use kvorum_core::types::Revision;
 use kvorum_proto::authpb::{Role, User};
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,8 @@ pub(super) const LEASE: &[u8] = b"lease";
 pub(super) const MEMBERS: &[u8] = b"members";
 pub(super) const MEMBERS_REMOVED: &[u8] = b"members_removed";
 pub(super) const META: &[u8] = b"meta";
+/// None of etcd's, which passes over it: the certificate authority of a kvorum that has one.
+pub(super) const TRUST: &[u8] = b"kvorumTrust";
 
 pub(super) const AUTH_REVISION: &[u8] = b"authRevision";
 pub(super) const AUTH_ENABLED: &[u8] = b"authEnabled";
@@ -105,6 +108,8 @@ pub struct SnapshotTables {
     pub users: Vec<User>,
     /// Roles, likewise.
     pub roles: Vec<Role>,
+    /// Rows of the certificate authority, its keys sealed; none where the cluster has no authority of its own.
+    pub trust: Vec<(String, Bytes)>,
 }
 
 /// A revision as a key: main, `_`, sub, and `t` for a deletion.

@@ -118,6 +118,7 @@ fn tables() -> SnapshotTables {
         auth_enabled: false,
         users: Vec::new(),
         roles: Vec::new(),
+        trust: Vec::new(),
     }
 }
 
@@ -191,4 +192,23 @@ fn users_and_roles_come_back_as_they_were() {
     assert!(summary.tables.auth_enabled);
     items.sort_by_key(|item| matches!(item, Item::User(_)));
     assert_eq!(items, [Item::Role(role), Item::User(user)]);
+}
+
+#[test]
+fn an_authority_is_one_bucket_more_and_comes_back() {
+    let rows = [("trust/head", "h"), ("trust/root/1", "r")];
+    let rows = rows.map(|(name, row)| (name.to_owned(), Bytes::from(row)));
+    let with_authority = SnapshotTables {
+        trust: rows.to_vec(),
+        ..tables()
+    };
+    let file = file();
+    let mut writer = SnapshotWriter::new(file.clone(), PathBuf::from("f"));
+    writer.records(|_| Ok(())).expect("written");
+    writer.leases(&[]).expect("written");
+    writer.finish(&with_authority).expect("written");
+    let bytes = with_digest(content(&*file));
+    assert_eq!(read(&bytes).expect("sound").len(), 11);
+    let (summary, _) = walk(&bytes, Trailer::Required).expect("readable");
+    assert_eq!(summary.tables, with_authority);
 }
