@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 mod access;
+mod advertise;
 mod auth;
 mod cluster;
 mod compaction;
@@ -17,14 +18,17 @@ mod sources;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod trust;
 mod units;
 mod url;
 
-pub(crate) use keys::{CONFIG, KEYS};
+pub(crate) use keys::{CONFIG, DATA_DIR_DEFAULT, KEYS};
 pub(crate) use logging::{LogFormat, Logging};
 pub(crate) use problem::Problem;
 pub(crate) use settings::{ClientAddress, Settings};
 pub(crate) use tls::{Named, check_leaf};
+pub(crate) use trust::Lives;
+pub(crate) use units::days;
 pub(crate) use url::{ListenUrl, Scheme};
 
 /// Reads all sources and checks them; every problem is reported, not only the first.

@@ -171,7 +171,7 @@ fn level_name(level: Level) -> &'static str {
 }
 
 /// UTC with microseconds, the way etcd writes it.
-fn timestamp(now: SystemTime) -> String {
+pub(crate) fn timestamp(now: SystemTime) -> String {
     let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
     let (year, month, day) = civil(days);

@@ -7,6 +7,7 @@ mod listeners;
 mod log;
 mod memory;
 mod peers;
+mod pki;
 mod process;
 mod serve;
 mod tools;

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use kvorum_member::peer::{PeerListener, PeerOptions, Peers};
+use kvorum_member::peer::{PeerListener, PeerOptions, PeerTls, Peers};
 
 use crate::config::Settings;
 use crate::listeners::Urls;
@@ -15,18 +15,20 @@ pub(crate) fn advertised(settings: &Settings, urls: &Urls) -> Vec<String> {
     }
 }
 
-/// The transport, listening; none without a peer listener.
+/// The transport, listening; none without a peer listener. Files that were named come before certificates of the
+/// cluster's own.
 pub(crate) fn start(
     settings: &Settings,
     urls: &Urls,
     listeners: Vec<PeerListener>,
+    own: Option<PeerTls>,
 ) -> io::Result<Option<Peers>> {
     if listeners.is_empty() {
         return Ok(None);
     }
     let peers = Peers::start(PeerOptions {
         listeners,
-        tls: settings.peers.tls.clone(),
+        tls: settings.peers.tls.clone().or(own),
         allow_plain: settings.peers.allow_plain,
         advertise_urls: advertised(settings, urls),
         election_timeout: settings.timing.election_timeout,

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use kvorum_admin::{AdminOptions, Login};
 use kvorum_member::peer::Peers;
+use kvorum_member::trust::{Keeper, TrustOptions};
 use kvorum_member::{BootstrapError, Handle, Member, MemberOptions, StartError};
+use kvorum_pki::ClientCerts;
 use kvorum_v3rpc::{Front, ListenerTls, Options};
 use sd_notify::NotifyState;
 use tokio::runtime::{Builder, Runtime};
@@ -20,7 +22,7 @@ use crate::config::Settings;
 use crate::exit::Exit;
 use crate::listeners::{self, Listeners, Urls};
 use crate::memory::{self, Shares};
-use crate::{peers, process};
+use crate::{peers, pki, process};
 
 /// What a browser may take to hang up once it was told to.
 const CONSOLE_GRACE: Duration = Duration::from_secs(2);
@@ -50,8 +52,11 @@ fn serve(settings: Settings) -> Result<Exit, Ended> {
         peers,
         urls,
     } = listeners;
-    let peers =
-        peers::start(&settings, &urls, peers).map_err(|error| refuses("a thread", &error))?;
+    let keeper = keep(&settings, &urls)?;
+    let pki_dir = keeper.is_some().then(|| settings.data_dir.join(pki::PKI));
+    let peer_tls = keeper.as_ref().map(Keeper::peer_tls);
+    let peers = peers::start(&settings, &urls, peers, peer_tls)
+        .map_err(|error| refuses("a thread", &error))?;
     let member = start_member(&settings, &urls, peers)?;
     process::opened(&settings.data_dir);
     let options = Options {
@@ -60,6 +65,11 @@ fn serve(settings: Settings) -> Result<Exit, Ended> {
         max_request_bytes: settings.limits.max_request_bytes,
         max_concurrent_streams: settings.limits.max_concurrent_streams,
         access: settings.access.clone(),
+        certificate_users: settings.trust.client_cert_auth,
+        trust: match settings.trust.clients {
+            true => keeper.as_ref().map(Keeper::client_trust),
+            false => None,
+        },
         election_timeout: settings.timing.election_timeout,
         ping_interval_min: settings.timing.grpc_keepalive_min_time,
         keepalive_interval: settings.timing.grpc_keepalive_interval,
@@ -67,9 +77,16 @@ fn serve(settings: Settings) -> Result<Exit, Ended> {
         extensive_metrics: settings.extensive_metrics,
         ..Options::default()
     };
-    let tls = settings.tls.as_deref().map(ListenerTls::fixed);
-    let front = front.into_iter().map(|bound| bound.with(tls.as_ref()));
-    let front = front.collect();
+    let tls = Shown::of(&settings, keeper.as_ref());
+    if let Some(keeper) = keeper {
+        keeper
+            .run(&member)
+            .map_err(|error| refuses("a thread", &error))?;
+    }
+    let front = front
+        .into_iter()
+        .map(|bound| bound.with(tls.clients.as_ref()))
+        .collect();
     let handles: Result<Vec<_>, _> = (0..settings.io_threads).map(|_| member.handle()).collect();
     let handles = handles.map_err(|error| refuses("an I/O thread", &error))?;
     let front =
@@ -84,7 +101,51 @@ fn serve(settings: Settings) -> Result<Exit, Ended> {
             console,
             signals,
         };
-        running.until_stopped(&urls).await
+        running.until_stopped(&urls, pki_dir.as_deref()).await
+    })
+}
+
+/// What listeners show.
+struct Shown {
+    clients: Option<ListenerTls>,
+}
+
+impl Shown {
+    /// Files that were named come first.
+    fn of(settings: &Settings, keeper: Option<&Keeper>) -> Self {
+        match (&settings.tls, keeper) {
+            (Some(config), _) => Self {
+                clients: Some(ListenerTls::fixed(config)),
+            },
+            (None, Some(keeper)) => Self {
+                clients: Some(ListenerTls::live(keeper.client_tls().subscribe())),
+            },
+            (None, None) => Self { clients: None },
+        }
+    }
+}
+
+/// The certificates of this member, where its cluster makes them.
+fn keep(settings: &Settings, urls: &Urls) -> Result<Option<Keeper>, Ended> {
+    let Some(own) = pki::open(settings, urls)? else {
+        return Ok(None);
+    };
+    let lives = settings.trust.lives;
+    let opened = Keeper::open(TrustOptions {
+        pki_dir: own.dir,
+        member_id: own.member_id,
+        node_life: lives.node,
+        client_life: lives.client,
+        console_life: lives.console,
+        names: pki::names_of(settings, urls),
+        client_certs: match settings.trust.client_cert_auth {
+            true => ClientCerts::Required,
+            false => ClientCerts::Optional,
+        },
+    });
+    opened.map(Some).map_err(|error| {
+        error!(%error, "the keys of this member cannot be used");
+        Exit::BadDataDir
     })
 }
 
@@ -102,11 +163,7 @@ fn start_member(settings: &Settings, urls: &Urls, peers: Option<Peers>) -> Resul
         "memory is shared out"
     );
     let defaults = MemberOptions::default();
-    let peer_urls = match peers::advertised(settings, urls) {
-        // The ids of a cluster of one are made of etcd's default.
-        none if none.is_empty() => defaults.peer_urls.clone(),
-        some => some,
-    };
+    let peer_urls = pki::advertised(settings, urls);
     let options = MemberOptions {
         data_dir: settings.data_dir.clone(),
         name: settings.name.clone(),
@@ -166,7 +223,10 @@ fn compact_by_itself(member: &Member, settings: &Settings) -> Result<(), Ended> 
 }
 
 /// The line that everybody waits for, and the same for systemd.
-fn announce(urls: &Urls) {
+fn announce(urls: &Urls, pki_dir: Option<&Path>) {
+    if let Some(dir) = pki_dir {
+        pki::tell_endpoints(dir, urls);
+    }
     let console_url = urls.console.as_deref().unwrap_or_default();
     info!(
         client_urls = ?urls.clients,
@@ -222,7 +282,7 @@ enum Event {
 }
 
 impl Running {
-    async fn until_stopped(mut self, urls: &Urls) -> Result<Exit, Ended> {
+    async fn until_stopped(mut self, urls: &Urls, pki_dir: Option<&Path>) -> Result<Exit, Ended> {
         let mut announced = false;
         let signal = loop {
             let event = tokio::select! {
@@ -232,7 +292,7 @@ impl Running {
             };
             match event {
                 Event::Ready => {
-                    announce(urls);
+                    announce(urls, pki_dir);
                     self.console.invite();
                 }
                 Event::Signal(name) => break name,

@@ -1,11 +1,18 @@
 //! What the binary does beside running a member: members, snapshots, recovery, checks.
 
+mod access;
+mod ca;
+mod cert;
 mod client;
 mod doctor;
 mod figures;
+mod join;
 mod member;
+mod moment;
 mod recover;
 mod snapshot;
+mod tls_words;
+mod token;
 mod verify;
 
 use std::fmt::Display;
@@ -26,6 +33,11 @@ pub(crate) fn all() -> Vec<(Command, Tool)> {
         (recover::command(), recover::run),
         (verify::command(), verify::run),
         (member::command(), member::run),
+        (token::command(), token::run),
+        (join::command(), join::run),
+        (join::rejoin_command(), join::run_again),
+        (cert::command(), cert::run),
+        (ca::command(), ca::run),
         (doctor::command(), doctor::run),
     ]
 }
@@ -34,6 +46,17 @@ pub(crate) fn all() -> Vec<(Command, Tool)> {
 fn print(text: &str) -> Exit {
     let _ = io::stdout().write_all(text.as_bytes());
     Exit::Stopped
+}
+
+/// Runs what asks others until it is done.
+///
+/// # Errors
+/// It failed, or the system gives no runtime.
+fn wait_for<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.map_err(|e| e.to_string())?.block_on(work)
 }
 
 /// Says why something was not done.

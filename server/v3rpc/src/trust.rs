@@ -24,6 +24,7 @@ impl From<TrustCallError> for Status {
         let code = match error {
             TrustCallError::Refused(refused) => return refused.into(),
             TrustCallError::Request(_) => Code::InvalidArgument,
+            TrustCallError::NoAddress => Code::FailedPrecondition,
             TrustCallError::Own(_) => Code::Internal,
         };
         Self::new(code, format!("kvorum: {error}"))

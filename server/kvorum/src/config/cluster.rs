@@ -26,6 +26,13 @@ pub(crate) struct ClusterSettings {
     pub(crate) auto_promote: bool,
 }
 
+impl ClusterSettings {
+    /// The members of the list begin together.
+    pub(super) fn founds(&self) -> bool {
+        self.state == ClusterState::New
+    }
+}
+
 /// Reads the keys.
 pub(super) fn read(reader: &mut Reader) -> Option<ClusterSettings> {
     let token = reader.word(keys::INITIAL_CLUSTER_TOKEN);

@@ -49,6 +49,8 @@ keys! {
         "Directory that holds everything this member stores";
     NAME "name" "NAME" Some("default"),
         "Name of this member, as shown in the member list";
+    ADVERTISE "advertise" "HOST" None,
+        "Address or name of this machine for clients and members: both are served there, with TLS, where no URLs are given";
     LISTEN_CLIENT_URLS "listen-client-urls" "URLS" Some("http://127.0.0.1:2379"),
         "Where clients are served: gRPC, /health, /livez, /readyz, /version, /metrics";
     ADVERTISE_CLIENT_URLS "advertise-client-urls" "URLS" None,
@@ -62,11 +64,13 @@ keys! {
     CONSOLE_LOGIN "console-login" "WHEN" Some("off"),
         "required, or off: whether people must sign in to the console";
     CERT_FILE "cert-file" "FILE" None,
-        "PEM certificate chain for https:// client and metrics URLs";
+        "PEM certificate chain for https:// client, metrics and console URLs; the cluster makes its own if not given";
     KEY_FILE "key-file" "FILE" None,
         "PEM private key that belongs to the certificate";
     TRUSTED_CA_FILE "trusted-ca-file" "FILE" None,
         "PEM certificates; https:// clients must then show a certificate signed by one of them";
+    CLIENT_CERT_AUTH "client-cert-auth" "BOOL" None,
+        "Whether clients must show a certificate; true with trusted-ca-file, or without cert-file, if not given";
     CLIENT_ALLOW_PLAIN "client-allow-plain" "BOOL" Some("true"),
         "Whether clients may be served without TLS, over http:// client URLs, and metrics beyond loopback";
     CONSOLE_ALLOW_PLAIN "console-allow-plain" "BOOL" Some("true"),
@@ -82,7 +86,7 @@ keys! {
     INITIAL_ADVERTISE_PEER_URLS "initial-advertise-peer-urls" "URLS" None,
         "Where other members reach this one; the bound peer addresses if not given. Later starts ignore it";
     PEER_CERT_FILE "peer-cert-file" "FILE" None,
-        "PEM certificate chain that members show each other";
+        "PEM certificate chain that members show each other; the cluster makes its own if not given";
     PEER_KEY_FILE "peer-key-file" "FILE" None,
         "PEM private key that belongs to the peer certificate";
     PEER_TRUSTED_CA_FILE "peer-trusted-ca-file" "FILE" None,
@@ -95,6 +99,12 @@ keys! {
         "Names or addresses one of which certificates of members must have; any if not given";
     PEER_ALLOW_PLAIN "peer-allow-plain" "BOOL" Some("false"),
         "Whether members may speak without TLS, over http:// peer URLs";
+    NODE_CERT_LIFE "node-cert-life" "DURATION" Some("30d"),
+        "How long a certificate lives that this member makes for itself; it makes another one after two thirds of it";
+    CLIENT_CERT_LIFE "client-cert-life" "DURATION" Some("90d"),
+        "How long a certificate lives that this member makes for a client, if the request names no time";
+    CONSOLE_CERT_LIFE "console-cert-life" "DURATION" Some("90d"),
+        "How long a certificate lives that this member makes for its console";
     INITIAL_CLUSTER_TOKEN "initial-cluster-token" "TOKEN" Some("etcd-cluster"),
         "Goes into the cluster and member ids when the data directory is made";
     INITIAL_CLUSTER "initial-cluster" "MEMBERS" None,

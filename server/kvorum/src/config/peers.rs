@@ -2,6 +2,7 @@
 
 use kvorum_member::peer::{PeerTls, PeerTlsOptions};
 
+use super::advertise::Advertised;
 use super::cluster::ClusterSettings;
 use super::keys;
 use super::problem::Problem;
@@ -27,8 +28,14 @@ pub(super) fn read(
     reader: &mut Reader,
     listen: &[ListenUrl],
     cluster: Option<&ClusterSettings>,
+    advertised: Option<&Advertised>,
 ) -> Option<PeerSettings> {
-    let advertise = reader.advertise_urls(keys::INITIAL_ADVERTISE_PEER_URLS);
+    let advertise = match advertised {
+        Some(advertised) if !reader.is_given(keys::INITIAL_ADVERTISE_PEER_URLS) => {
+            Some(vec![advertised.peer_url()])
+        }
+        _ => reader.advertise_urls(keys::INITIAL_ADVERTISE_PEER_URLS),
+    };
     let allow_plain = reader.flag(keys::PEER_ALLOW_PLAIN)?;
     if reader.flag(keys::PEER_CLIENT_CERT_AUTH)? {
         // Nothing else is known here.
@@ -38,7 +45,7 @@ pub(super) fn read(
             "members always show each other certificates: leave it out, or say true",
         );
     }
-    let (tls, tls_files) = tls_config(reader, listen).unzip();
+    let (tls, tls_files) = tls_config(reader).unzip();
     let advertise = advertise?;
     let others = cluster.map_or(0, |cluster| cluster.initial.len()) > 1;
     if others && listen.is_empty() {
@@ -48,7 +55,9 @@ pub(super) fn read(
         );
     }
     check_plain(reader, listen, &advertise, allow_plain);
-    check_advertised(reader, listen);
+    if advertised.is_none() {
+        check_advertised(reader, listen);
+    }
     Some(PeerSettings {
         advertise,
         tls,
@@ -84,7 +93,7 @@ fn check_advertised(reader: &mut Reader, listen: &[ListenUrl]) {
     }
 }
 
-fn tls_config(reader: &mut Reader, listen: &[ListenUrl]) -> Option<(PeerTls, tls::Named)> {
+fn tls_config(reader: &mut Reader) -> Option<(PeerTls, tls::Named)> {
     let cert = reader.optional_path(keys::PEER_CERT_FILE);
     let key = reader.optional_path(keys::PEER_KEY_FILE);
     let trusted_ca = reader.optional_path(keys::PEER_TRUSTED_CA_FILE);
@@ -102,15 +111,7 @@ fn tls_config(reader: &mut Reader, listen: &[ListenUrl]) -> Option<(PeerTls, tls
     let allowed_hostnames = names(reader, keys::PEER_CERT_ALLOWED_HOSTNAME)?;
     let (cert, key, trusted_ca) = match (cert, key, trusted_ca) {
         (Some(cert), Some(key), Some(trusted_ca)) => (cert, key, trusted_ca),
-        (None, None, None) => {
-            if listen.iter().any(|url| url.scheme == Scheme::Https) {
-                reader.problems.push(Problem::new(
-                    "peer-cert-file, peer-key-file, peer-trusted-ca-file: missing: an https:// \
-                     peer URL needs all three",
-                ));
-            }
-            return None;
-        }
+        (None, None, None) => return None,
         given => {
             let missing: Vec<_> = [
                 (given.0.is_none(), keys::PEER_CERT_FILE),

@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use kvorum_admin::Login;
 use kvorum_member::compactor::Retention;
 use kvorum_member::tokens::AuthOptions;
 use kvorum_v3rpc::Access;
 use rustls::ServerConfig;
 
 use super::access;
+use super::advertise::Advertised;
 use super::auth;
 use super::cluster::{self, ClusterSettings};
 use super::compaction;
@@ -21,6 +23,7 @@ use super::plain;
 use super::problem::Problem;
 use super::reader::Reader;
 use super::tls;
+use super::trust::{self, TrustSettings};
 use super::units;
 use super::url::{ListenUrl, Scheme};
 
@@ -31,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) data_dir: PathBuf,
     /// Its name.
     pub(crate) name: String,
+    /// Somebody chose the name.
+    pub(crate) is_named: bool,
     /// The cluster it belongs to.
     pub(crate) cluster: ClusterSettings,
     /// What is bound.
@@ -41,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) tls: Option<Arc<ServerConfig>>,
     /// The files it was made of, where they were named.
     pub(crate) tls_files: Option<tls::Named>,
+    /// What the cluster's own authority is asked for.
+    pub(crate) trust: TrustSettings,
     /// The way to other members.
     pub(crate) peers: PeerSettings,
     /// Sizes and counts.
@@ -58,7 +65,7 @@ pub(crate) struct Settings {
     /// The time that each call takes is measured, too.
     pub(crate) extensive_metrics: bool,
     /// Whether people must sign in to the console.
-    pub(crate) console_login: kvorum_admin::Login,
+    pub(crate) console_login: Login,
     /// What is logged, and how.
     pub(crate) logging: Logging,
 }
@@ -134,15 +141,30 @@ pub(super) fn check(mut reader: Reader) -> Result<Settings, Vec<Problem>> {
 fn settings(reader: &mut Reader) -> Option<Settings> {
     let data_dir = data_dir(reader);
     let name = reader.word(keys::NAME);
+    let is_named = reader.is_given(keys::NAME);
     let cluster = cluster::read(reader);
-    let listen = listen(reader);
-    let advertise_client_urls = reader.advertise_urls(keys::ADVERTISE_CLIENT_URLS);
-    let tls = tls_config(reader, listen.as_ref());
+    let advertised = Advertised::read(reader);
+    let listen = listen(reader, advertised.as_ref());
+    let advertise_client_urls = match &advertised {
+        Some(advertised) if !reader.is_given(keys::ADVERTISE_CLIENT_URLS) => {
+            Some(vec![advertised.client_url()])
+        }
+        _ => reader.advertise_urls(keys::ADVERTISE_CLIENT_URLS),
+    };
+    let tls = tls_config(reader);
     let (tls, tls_files) = tls.unzip();
     let peers = match &listen {
-        Some(listen) => peers::read(reader, &listen.peers, cluster.as_ref()),
+        Some(listen) => peers::read(reader, &listen.peers, cluster.as_ref(), advertised.as_ref()),
         None => None,
     };
+    let peer_files = peers.as_ref().and_then(|peers| peers.tls_files.as_ref());
+    let trust = trust::read(
+        reader,
+        listen.as_ref(),
+        cluster.as_ref(),
+        tls_files.as_ref(),
+        peer_files,
+    );
     let limits = limits(reader);
     let auto_compaction = compaction::read(reader);
     let access = access::read(reader);
@@ -157,22 +179,22 @@ fn settings(reader: &mut Reader) -> Option<Settings> {
         "extensive" => Ok(true),
         _ => Err("use basic or extensive".to_owned()),
     });
-    let console_login = reader.read(keys::CONSOLE_LOGIN, |text| match text {
-        "off" => Ok(kvorum_admin::Login::Off),
-        "required" => Ok(kvorum_admin::Login::Required),
-        _ => Err("use required or off".to_owned()),
-    });
+    let console_login = console_login(reader);
     let logging = logging::read(reader);
     let listen = listen?;
-    check_advertised(reader, &listen);
+    if advertised.is_none() {
+        check_advertised(reader, &listen);
+    }
     Some(Settings {
         data_dir: data_dir?,
         name: name?,
+        is_named,
         cluster: cluster?,
         listen,
         advertise_client_urls: advertise_client_urls?,
         tls,
         tls_files,
+        trust: trust?,
         peers: peers?,
         limits: limits?,
         auto_compaction: auto_compaction?,
@@ -183,6 +205,14 @@ fn settings(reader: &mut Reader) -> Option<Settings> {
         extensive_metrics: extensive_metrics?,
         console_login: console_login?,
         logging: logging?,
+    })
+}
+
+fn console_login(reader: &mut Reader) -> Option<Login> {
+    reader.read(keys::CONSOLE_LOGIN, |text| match text {
+        "off" => Ok(Login::Off),
+        "required" => Ok(Login::Required),
+        _ => Err("use required or off".to_owned()),
     })
 }
 
@@ -217,11 +247,19 @@ fn can_be_written(path: &Path) -> bool {
     }
 }
 
-fn listen(reader: &mut Reader) -> Option<Listen> {
-    let clients = reader.listen_urls(keys::LISTEN_CLIENT_URLS);
+fn listen(reader: &mut Reader, advertised: Option<&Advertised>) -> Option<Listen> {
+    let clients = match advertised {
+        Some(advertised) if !reader.is_given(keys::LISTEN_CLIENT_URLS) => {
+            Some(advertised.clients())
+        }
+        _ => reader.listen_urls(keys::LISTEN_CLIENT_URLS),
+    };
     let metrics = reader.listen_urls_or_none(keys::LISTEN_METRICS_URLS);
     let console = reader.listen_urls_or_none(keys::LISTEN_CONSOLE_URL);
-    let peers = reader.optional_listen_urls(keys::LISTEN_PEER_URLS);
+    let peers = match advertised {
+        Some(advertised) if !reader.is_given(keys::LISTEN_PEER_URLS) => Some(advertised.peers()),
+        _ => reader.optional_listen_urls(keys::LISTEN_PEER_URLS),
+    };
     if let Some(&[url, ..]) = console.as_deref() {
         check_console(reader, url, console.as_deref().map_or(0, <[_]>::len));
     }
@@ -327,17 +365,10 @@ fn check_advertised(reader: &mut Reader, listen: &Listen) {
     }
 }
 
-fn tls_config(
-    reader: &mut Reader,
-    listen: Option<&Listen>,
-) -> Option<(Arc<ServerConfig>, tls::Named)> {
+fn tls_config(reader: &mut Reader) -> Option<(Arc<ServerConfig>, tls::Named)> {
     let cert = reader.optional_path(keys::CERT_FILE);
     let key = reader.optional_path(keys::KEY_FILE);
     let trusted_ca = reader.optional_path(keys::TRUSTED_CA_FILE);
-    let wanted = listen.is_some_and(|listen| {
-        listen.clients.iter().any(|client| client.tls)
-            || listen.metrics.iter().any(|url| url.scheme == Scheme::Https)
-    });
     let missing = match (&cert, &key) {
         (Some(cert), Some(key)) => {
             let files = tls::Files {
@@ -362,7 +393,6 @@ fn tls_config(
         }
         (Some(_), None) => "key-file: missing: cert-file needs it",
         (None, Some(_)) => "cert-file: missing: key-file needs it",
-        (None, None) if wanted => "cert-file, key-file: missing: an https:// URL needs both",
         (None, None) if trusted_ca.is_some() => {
             "cert-file, key-file: missing: trusted-ca-file is of use only with both"
         }

@@ -19,6 +19,18 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "longer than can be counted".to_owned())
 }
 
+/// A duration that may be long: in days, too, as in `90d`.
+pub(crate) fn days(text: &str) -> Result<Duration, String> {
+    match split(text)? {
+        (number, "d") => number
+            .checked_mul(24 * 3600)
+            .map(Duration::from_secs)
+            .ok_or_else(|| "longer than can be counted".to_owned()),
+        (number, "") => Err(format!("a unit is missing: write {number}d or {number}h")),
+        _ => duration(text),
+    }
+}
+
 /// Durations one after the other, as in `1h30m`: what Go prints and etcd's flags take.
 pub(crate) fn duration_sum(text: &str) -> Result<Duration, String> {
     let mut sum = Duration::ZERO;

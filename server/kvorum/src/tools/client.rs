@@ -18,6 +18,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::tls_words;
+
 const SNAPSHOT: &str = "/etcdserverpb.Maintenance/Snapshot";
 /// A message's length comes behind one byte that says whether it is compressed.
 const FRAME_HEAD: usize = 5;
@@ -171,7 +173,10 @@ impl Endpoint {
         let name = ServerName::try_from(host).map_err(text)?;
         let connector = TlsConnector::from(Arc::new(self.tls()?));
         let stream = connector.connect(name, stream).await;
-        stream.map_err(|e| format!("{authority}: TLS: {e}"))
+        stream.map_err(|e| {
+            let reason = tls_words::of_io(&e, self.trusted_ca.as_deref());
+            format!("{authority}: TLS: {reason}")
+        })
     }
 
     fn tls(&self) -> Result<ClientConfig, String> {
@@ -220,14 +225,20 @@ async fn send(
     request: &impl Message,
 ) -> Result<Open, CallError> {
     let failed = |e: String| CallError::Failed(format!("{authority}: {e}"));
-    let broken = |e: h2::Error| failed(e.to_string());
+    // With TLS 1.3 a member refuses our certificate only when the handshake is over for us.
+    let said = |e: h2::Error| {
+        let shown = e.to_string();
+        e.into_io()
+            .map_or(shown, |error| tls_words::of_io(&error, None))
+    };
+    let broken = |e: h2::Error| failed(said(e));
     let (mut sender, connection) = h2::client::Builder::new()
         .initial_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
         .enable_push(false)
         .handshake::<_, Bytes>(stream)
         .await
-        .map_err(|e| CallError::Unreachable(format!("{authority}: {e}")))?;
+        .map_err(|e| CallError::Unreachable(format!("{authority}: {}", said(e))))?;
     // Its end shows in the stream.
     let connection = tokio::spawn(connection);
     let head = Request::post(format!("http://{authority}{path}"))

@@ -1,8 +1,5 @@
 //! `kvorum member`: the members of a cluster that runs, and changes of them.
 
-use std::path::PathBuf;
-use std::time::Duration;
-
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use kvorum_proto::etcdserverpb::{
     Member, MemberAddRequest, MemberAddResponse, MemberListRequest, MemberListResponse,
@@ -12,23 +9,22 @@ use kvorum_proto::etcdserverpb::{
 use kvorum_proto::kvorumpb::{ReplaceMemberRequest, ReplaceMemberResponse};
 use prost::Message;
 
-use super::client::{self, CallError, Endpoint};
-use super::{failed, path, print, text, text_of};
+use super::access::{call, with_access};
+use super::{failed, print, text, text_of, wait_for};
 use crate::exit::Exit;
 
 const CLUSTER: &str = "/etcdserverpb.Cluster/";
 const REPLACE: &str = "/kvorumpb.Membership/Replace";
-const DIAL_TIME: Duration = Duration::from_secs(5);
 
 /// How it is typed.
 pub(super) fn command() -> Command {
     Command::new("member")
         .about("Show the members of a cluster, add, replace and remove them")
         .subcommand_required(true)
-        .subcommand(with_endpoint(
+        .subcommand(with_access(
             Command::new("list").about("Show all members: id, state, name, peer URLs, client URLs, learner"),
         ))
-        .subcommand(with_endpoint(
+        .subcommand(with_access(
             Command::new("add")
                 .about("Add a member; start it afterwards with what this prints")
                 .arg(Arg::new("name").value_name("NAME").required(true))
@@ -40,7 +36,7 @@ pub(super) fn command() -> Command {
                         .help("It does not vote until it is promoted"),
                 ),
         ))
-        .subcommand(with_endpoint(
+        .subcommand(with_access(
             Command::new("replace")
                 .about("Put a new member in the place of one whose files are lost, in one change")
                 .after_help(
@@ -51,17 +47,17 @@ pub(super) fn command() -> Command {
                 .arg(text("name", "NAME", "Name of the new member").required(true))
                 .arg(peer_urls()),
         ))
-        .subcommand(with_endpoint(
+        .subcommand(with_access(
             Command::new("remove")
                 .about("Remove a member for good")
                 .arg(id()),
         ))
-        .subcommand(with_endpoint(
+        .subcommand(with_access(
             Command::new("promote")
                 .about("Let a learner vote that has caught up")
                 .arg(id()),
         ))
-        .subcommand(with_endpoint(
+        .subcommand(with_access(
             Command::new("update")
                 .about("Give a member other peer URLs")
                 .arg(id())
@@ -74,28 +70,16 @@ fn id() -> Arg {
         .value_name("ID")
         .required(true)
         .help("As `kvorum member list` shows it")
-        .value_parser(|text: &str| {
-            u64::from_str_radix(text, 16).map_err(|_| "a member id is hexadecimal".to_owned())
-        })
+        .value_parser(parse_id)
+}
+
+/// A member's id as it is shown.
+pub(super) fn parse_id(text: &str) -> Result<u64, String> {
+    u64::from_str_radix(text, 16).map_err(|_| "a member id is hexadecimal".to_owned())
 }
 
 fn peer_urls() -> Arg {
     text("peer-urls", "URLS", "Where the other members reach it").required(true)
-}
-
-fn with_endpoint(command: Command) -> Command {
-    command
-        .arg(
-            text(
-                "endpoints",
-                "URLS",
-                "Client URLs of members that run; the first that can be reached is asked; https:// for TLS",
-            )
-            .default_value("127.0.0.1:2379"),
-        )
-        .arg(path("cacert", "FILE", "PEM certificates that sign the members\'"))
-        .arg(path("cert", "FILE", "PEM certificate chain to show to the member"))
-        .arg(path("key", "FILE", "PEM private key that belongs to it"))
 }
 
 /// Does it.
@@ -103,13 +87,7 @@ pub(super) fn run(matches: &ArgMatches) -> Exit {
     let Some((name, matches)) = matches.subcommand() else {
         return failed(&"say list, add, replace, remove, promote or update");
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let done = match runtime {
-        Ok(runtime) => runtime.block_on(carry_out(name, matches)),
-        Err(e) => Err(e.to_string()),
-    };
+    let done = wait_for(carry_out(name, matches));
     match done {
         Ok(told) => print(&told),
         Err(e) => failed(&e),
@@ -183,39 +161,6 @@ async fn ask<A: Message + Default>(
     request: &impl Message,
 ) -> Result<A, String> {
     call(matches, &format!("{CLUSTER}{method}"), request).await
-}
-
-/// Asks the first member that can be reached. A call that was heard is not repeated: it may have been carried out.
-async fn call<A: Message + Default>(
-    matches: &ArgMatches,
-    path: &str,
-    request: &impl Message,
-) -> Result<A, String> {
-    let file = |name: &str| matches.get_one::<PathBuf>(name).cloned();
-    let endpoints = text_of(matches, "endpoints");
-    let mut unreachable = Vec::new();
-    for address in endpoints
-        .split(',')
-        .map(str::trim)
-        .filter(|a| !a.is_empty())
-    {
-        let endpoint = Endpoint {
-            address: address.to_owned(),
-            trusted_ca: file("cacert"),
-            cert: file("cert"),
-            key: file("key"),
-            dial_timeout: DIAL_TIME,
-        };
-        match client::call(&endpoint, path, request).await {
-            Ok(answer) => return Ok(answer),
-            Err(CallError::Unreachable(e)) => unreachable.push(e),
-            Err(CallError::Failed(e)) => return Err(e),
-        }
-    }
-    match unreachable.is_empty() {
-        true => Err("--endpoints: name a member that runs".into()),
-        false => Err(unreachable.join("; ")),
-    }
 }
 
 fn urls(matches: &ArgMatches) -> Vec<String> {

@@ -1,6 +1,7 @@
 //! What administrators ask of the authority; who may is decided before this is called.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use kvorum_core::membership::PeerUrl;
 use kvorum_core::trust::{Progress, TOKEN_LIFE_MAX_S, Trust, TrustRefused};
@@ -11,6 +12,7 @@ use kvorum_proto::kvorumpb::{
     CertificateKind, JoinToken as KeptToken, TokenRole, TrustCertificate, TrustDenial, trust_op::Op,
 };
 use rustls_pki_types::CertificateDer;
+use tokio::time::timeout;
 
 use super::authority::{Authority, der};
 use super::leader::{self, StepError};
@@ -19,6 +21,8 @@ use super::{TrustError, TrustOptions};
 use crate::clock::unix_s;
 use crate::handle::Handle;
 
+/// From the election of a founder to its authority in the log.
+const FOUNDING_TIME: Duration = Duration::from_secs(3);
 /// The life of a token if nobody says otherwise.
 const TOKEN_LIFE_S: i64 = 30 * 60;
 /// Addresses in a token.
@@ -35,6 +39,12 @@ pub enum TrustCallError {
     /// What was given makes no certificate.
     #[error(transparent)]
     Request(kvorum_pki::PkiError),
+    /// A machine that joins could reach nobody.
+    #[error(
+        "no member tells the others an https:// address where a machine could join: start this one with --advertise and \
+         its address, and if it has run without before, `etcdctl member update ID --peer-urls=https://ADDRESS:2380`"
+    )]
+    NoAddress,
     /// This member cannot use the authority's keys.
     #[error(transparent)]
     Own(TrustError),
@@ -175,11 +185,16 @@ impl Handle {
         self.shared.trust.borrow().clone()
     }
 
-    fn clerk(&self) -> Result<Arc<Clerk>, TrustRefused> {
+    /// A founder puts the authority into the log as soon as it leads; who asks just then waits for it.
+    async fn clerk(&self) -> Result<Arc<Clerk>, TrustRefused> {
         let clerk = self.shared.clerk.get().cloned();
-        clerk
-            .filter(|_| self.trust().is_ready())
-            .ok_or(TrustRefused::NotReady)
+        let clerk = clerk.ok_or(TrustRefused::NotReady)?;
+        let mut changes = self.shared.trust.subscribe();
+        let ready = changes.wait_for(|trust| trust.is_ready());
+        match timeout(FOUNDING_TIME, ready).await {
+            Ok(Ok(_)) => Ok(clerk),
+            _ => Err(TrustRefused::NotReady),
+        }
     }
 
     /// A new token to join with; `life_s` 0 for half an hour.
@@ -192,7 +207,7 @@ impl Handle {
         wanted: &KeptToken,
         life_s: i64,
     ) -> Result<MadeToken, TrustCallError> {
-        let _clerk = self.clerk()?;
+        let _clerk = self.clerk().await?;
         let trust = self.trust();
         let life_s = if life_s == 0 { TOKEN_LIFE_S } else { life_s };
         if !(1..=TOKEN_LIFE_MAX_S).contains(&life_s) {
@@ -205,7 +220,11 @@ impl Handle {
         let issuer = trust.issuer().ok_or(TrustRefused::NotReady)?;
         let root = trust.root(issuer.root).ok_or(TrustRefused::NotReady)?;
         let pin = RootPin::of(&der(&root.der)).map_err(TrustCallError::Request)?;
-        let token = JoinToken::generate(pin, &self.join_addresses());
+        let addresses = self.join_addresses();
+        if addresses.is_empty() {
+            return Err(TrustCallError::NoAddress);
+        }
+        let token = JoinToken::generate(pin, &addresses);
         let token = token.map_err(TrustCallError::Request)?;
         let id = token.id().as_bytes().to_vec();
         let kept = KeptToken {
@@ -266,7 +285,7 @@ impl Handle {
         user: &str,
         life_s: i64,
     ) -> Result<IssuedCertificate, TrustCallError> {
-        let clerk = self.clerk()?;
+        let clerk = self.clerk().await?;
         let trust = self.trust();
         let user = user.to_owned();
         let subject = match kind {
@@ -313,7 +332,7 @@ impl Handle {
     /// # Errors
     /// One is under way, or the cluster cannot take it now.
     pub async fn trust_rotate(&self, by: &str, grace_s: i64) -> Result<(), TrustCallError> {
-        let clerk = self.clerk()?;
+        let clerk = self.clerk().await?;
         let grace_s = if grace_s == 0 { GRACE_S } else { grace_s };
         let op = leader::begin(&clerk.authority, &self.trust(), grace_s, by)?;
         Ok(self.trust_change(op).await.map(drop)?)

@@ -20,6 +20,21 @@ fn refused(error: impl std::fmt::Display) -> TrustError {
     TrustError::Files(error.to_string())
 }
 
+/// What helps where a file is lost or damaged.
+fn help(name: &str) -> &'static str {
+    match name {
+        on_disk::NODE_PEM => {
+            "`kvorum token create --role rejoin --member ID` on another member and `kvorum rejoin TOKEN` here make \
+             another one; a member without others needs its backup"
+        }
+        on_disk::CONSOLE_PEM | on_disk::ADMIN_PEM => "remove it, and the member makes another one",
+        _ => {
+            "it is the same on all members of the cluster: copy it from another one (mode 600), or put it back from a \
+             backup"
+        }
+    }
+}
+
 impl Files {
     /// A directory that is there and safe.
     pub(crate) fn open(dir: &Path) -> Result<Self, TrustError> {
@@ -40,13 +55,19 @@ impl Files {
 
     fn must(&self, name: &str) -> Result<Vec<u8>, TrustError> {
         let found = self.read(name)?;
+        let help = help(name);
         found.ok_or_else(|| {
-            let path = self.0.join(name);
             TrustError::Files(format!(
-                "{} is missing: put it back from a backup, or have this machine join anew with a new token",
-                path.display()
+                "{} is missing: {help}",
+                self.0.join(name).display()
             ))
         })
+    }
+
+    /// What is read must be what it was written as.
+    fn damaged(&self, name: &str) -> impl FnOnce(kvorum_pki::PkiError) -> TrustError {
+        let (path, help) = (self.0.join(name), help(name));
+        move |error| TrustError::Files(format!("{} is damaged ({error}): {help}", path.display()))
     }
 
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), TrustError> {
@@ -61,34 +82,38 @@ impl Files {
         let text = self.must(on_disk::DOMAIN)?;
         let text = String::from_utf8_lossy(&text);
         let domain = text.trim().parse();
-        domain.map_err(TrustError::pki("pki/domain"))
+        domain.map_err(self.damaged(on_disk::DOMAIN))
     }
 
     pub(crate) fn seal_key(&self) -> Result<SealKey, TrustError> {
-        SealKey::from_text(&self.must(on_disk::SEAL_KEY)?).map_err(refused)
+        let path = self.0.join(on_disk::SEAL_KEY);
+        let help = help(on_disk::SEAL_KEY);
+        SealKey::from_text(&self.must(on_disk::SEAL_KEY)?).map_err(|error| {
+            TrustError::Files(format!("{} is damaged ({error}): {help}", path.display()))
+        })
     }
 
     /// The roots that this member accepts.
     pub(crate) fn roots(&self) -> Result<Vec<CertificateDer<'static>>, TrustError> {
         let pem = self.must(on_disk::CA_PEM)?;
-        parse_bundle_pem(&pem).map_err(TrustError::pki("pki/ca.pem"))
+        parse_bundle_pem(&pem).map_err(self.damaged(on_disk::CA_PEM))
     }
 
     pub(crate) fn node(&self) -> Result<Bundle, TrustError> {
         let pem = self.must(on_disk::NODE_PEM)?;
-        Bundle::from_pem(&pem).map_err(TrustError::pki("pki/node.pem"))
+        Bundle::from_pem(&pem).map_err(self.damaged(on_disk::NODE_PEM))
     }
 
     pub(crate) fn console(&self) -> Result<Option<Bundle>, TrustError> {
         let pem = self.read(on_disk::CONSOLE_PEM)?;
         let read = pem.map(|pem| Bundle::from_pem(&pem));
-        read.transpose().map_err(TrustError::pki("pki/console.pem"))
+        read.transpose().map_err(self.damaged(on_disk::CONSOLE_PEM))
     }
 
     pub(crate) fn admin(&self) -> Result<Option<Bundle>, TrustError> {
         let pem = self.read(on_disk::ADMIN_PEM)?;
         let read = pem.map(|pem| Bundle::from_pem(&pem));
-        read.transpose().map_err(TrustError::pki("pki/admin.pem"))
+        read.transpose().map_err(self.damaged(on_disk::ADMIN_PEM))
     }
 
     pub(crate) fn write_roots(&self, roots: &[CertificateDer<'static>]) -> Result<(), TrustError> {

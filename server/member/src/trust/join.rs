@@ -22,6 +22,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::authority::der;
 use super::files::Files;
@@ -84,6 +85,16 @@ pub enum JoinError {
         /// Who answered.
         address: String,
         /// What is wrong with it.
+        reason: String,
+    },
+    /// Who answers shows the pinned root, but a certificate that does not hold now.
+    #[error(
+        "the clocks of this machine and of {address} do not agree: {reason}; the token is still good once they do"
+    )]
+    Clock {
+        /// Who answered.
+        address: String,
+        /// From when to when it holds.
         reason: String,
     },
     /// The cluster does not know the token.
@@ -316,27 +327,8 @@ async fn ask_at(
     attempt: &Attempt,
 ) -> Result<JoinGranted, JoinError> {
     let unreachable = |reason: String| JoinError::Unreachable(format!("{address}: {reason}"));
-    let socket = timeout(HANDSHAKE, TcpStream::connect(address)).await;
-    let socket = socket
-        .map_err(|_| unreachable("no answer".into()))?
-        .map_err(|error| unreachable(error.to_string()))?;
     let pinned = PinnedRoot::new(token.pin());
-    let config = pinned.client_config();
-    let config = config.map_err(|error| unreachable(error.to_string()))?;
-    // No name is sent: who answers is told by the pin.
-    let name = ServerName::from(std::net::Ipv4Addr::UNSPECIFIED);
-    let connecting = TlsConnector::from(Arc::new(config)).connect(name, socket);
-    let mut stream = match timeout(HANDSHAKE, connecting).await {
-        Err(_) => return Err(unreachable("no handshake".into())),
-        Ok(Err(error)) if live::is_refusal(&error) => {
-            return Err(JoinError::OtherCluster {
-                address: address.to_owned(),
-                reason: kvorum_pki::tls::explain_io(&error),
-            });
-        }
-        Ok(Err(error)) => return Err(unreachable(kvorum_pki::tls::explain_io(&error))),
-        Ok(Ok(stream)) => stream,
-    };
+    let mut stream = dial(address, pinned).await?;
     let (_, tls) = stream.get_ref();
     let other = |reason: String| JoinError::OtherCluster {
         address: address.to_owned(),
@@ -376,8 +368,35 @@ async fn ask_at(
     }
 }
 
+/// A connection to a member of the cluster that the token pins.
+async fn dial(address: &str, pinned: PinnedRoot) -> Result<TlsStream<TcpStream>, JoinError> {
+    let unreachable = |reason: String| JoinError::Unreachable(format!("{address}: {reason}"));
+    let socket = timeout(HANDSHAKE, TcpStream::connect(address)).await;
+    let socket = socket
+        .map_err(|_| unreachable("no answer".into()))?
+        .map_err(|error| unreachable(error.to_string()))?;
+    let config = pinned.client_config();
+    let config = config.map_err(|error| unreachable(error.to_string()))?;
+    // No name is sent: who answers is told by the pin.
+    let name = ServerName::from(std::net::Ipv4Addr::UNSPECIFIED);
+    let connecting = TlsConnector::from(Arc::new(config)).connect(name, socket);
+    match timeout(HANDSHAKE, connecting).await {
+        Err(_) => Err(unreachable("no handshake".into())),
+        Ok(Err(error)) if live::is_about_time(&error) => Err(JoinError::Clock {
+            address: address.to_owned(),
+            reason: kvorum_pki::tls::explain_io(&error),
+        }),
+        Ok(Err(error)) if live::is_refusal(&error) => Err(JoinError::OtherCluster {
+            address: address.to_owned(),
+            reason: kvorum_pki::tls::explain_io(&error),
+        }),
+        Ok(Err(error)) => Err(unreachable(kvorum_pki::tls::explain_io(&error))),
+        Ok(Ok(stream)) => Ok(stream),
+    }
+}
+
 async fn exchange(
-    stream: &mut tokio_rustls::client::TlsStream<TcpStream>,
+    stream: &mut TlsStream<TcpStream>,
     request: &JoinRequest,
 ) -> std::io::Result<JoinResponse> {
     let body = request.encode_to_vec();

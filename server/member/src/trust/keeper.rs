@@ -92,9 +92,9 @@ impl Keeper {
         self.listeners.client.clone()
     }
 
-    /// For the console; none where it has no certificate yet.
+    /// For the console.
     #[must_use]
-    pub fn console_tls(&self) -> Option<LiveTls> {
+    pub fn console_tls(&self) -> LiveTls {
         self.listeners.console.clone()
     }
 
@@ -259,13 +259,15 @@ impl Keeper {
         jitter: u32,
     ) -> Result<(), TrustError> {
         let id = self.options.member_id.0;
+        let members = handle.members();
         let renewing = Renewing {
             authority: &self.authority,
             trust,
             accepted,
             options: &self.options,
             member_name: &handle.identity().name,
-            is_member: handle.members().iter().any(|m| m.id == id),
+            is_member: members.iter().any(|m| m.id == id),
+            is_alone: members.iter().all(|m| m.id == id),
             jitter,
         };
         self.own.renew(&renewing, &self.files)

@@ -14,10 +14,12 @@ use crate::peer::{OwnConfig, OwnTls};
 
 /// What clients may speak.
 const CLIENT_PROTOCOLS: &[&[u8]] = &[b"h2", b"http/1.1"];
+/// What browsers may speak.
+const CONSOLE_PROTOCOLS: &[&[u8]] = &[b"http/1.1"];
 /// Everything that listens.
 pub(crate) struct Listeners {
     pub(crate) client: LiveTls,
-    pub(crate) console: Option<LiveTls>,
+    pub(crate) console: LiveTls,
     pub(crate) peer: OwnTls,
     trust: watch::Sender<Arc<Trust>>,
     client_certs: ClientCerts,
@@ -44,10 +46,10 @@ impl Listeners {
     ) -> Result<Self, TrustError> {
         let client =
             tls::client_listener(shows.node, trust.clone(), client_certs, CLIENT_PROTOCOLS);
-        let console = shows.console.map(console_config).transpose()?;
+        let console = console_config(shows)?;
         let mut listeners = Self {
             client: LiveTls::new(client.map_err(failed)?),
-            console: console.map(LiveTls::new),
+            console: LiveTls::new(console),
             peer: OwnTls::default(),
             trust: watch::channel(trust.clone()).0,
             client_certs,
@@ -79,9 +81,7 @@ impl Listeners {
             CLIENT_PROTOCOLS,
         );
         self.client.swap(client.map_err(failed)?);
-        if let (Some(live), Some(bundle)) = (&self.console, shows.console) {
-            live.swap(console_config(bundle)?);
-        }
+        self.console.swap(console_config(shows)?);
         self.number += u64::from(has_new_certificate);
         self.replace_peer(shows, trust)?;
         // Last: who reads this may dial again at once.
@@ -106,9 +106,11 @@ impl Listeners {
     }
 }
 
-fn console_config(bundle: &Bundle) -> Result<rustls::ServerConfig, TrustError> {
-    let shown = tls::fixed(bundle).map_err(failed)?;
-    tls::console_listener(shown, CLIENT_PROTOCOLS).map_err(failed)
+/// A member that has just joined has no certificate for browsers until it has the authority's key: the moment between is
+/// short, and its own certificate carries the same names.
+fn console_config(shows: &Shows<'_>) -> Result<rustls::ServerConfig, TrustError> {
+    let shown = tls::fixed(shows.console.unwrap_or(shows.node)).map_err(failed)?;
+    tls::console_listener(shown, CONSOLE_PROTOCOLS).map_err(failed)
 }
 
 /// A certificate for the listener of those who join, in memory only.
@@ -142,4 +144,17 @@ pub(crate) fn is_refusal(error: &std::io::Error) -> bool {
     let inner = error.get_ref();
     let tls = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
     matches!(tls, Some(rustls::Error::InvalidCertificate(_)))
+}
+
+/// True if it failed because the other side's certificate does not hold now: one of the clocks is wrong.
+pub(crate) fn is_about_time(error: &std::io::Error) -> bool {
+    use rustls::CertificateError::{ExpiredContext, NotValidYetContext};
+    let inner = error.get_ref();
+    let tls = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(
+        tls,
+        Some(rustls::Error::InvalidCertificate(
+            ExpiredContext { .. } | NotValidYetContext { .. }
+        ))
+    )
 }

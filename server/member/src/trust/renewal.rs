@@ -57,7 +57,8 @@ impl Wanted<'_> {
         let chain = bundle.chain();
         let fresh = chain
             .validity()
-            .is_ok_and(|validity| !validity.is_due(self.now, self.jitter));
+            // One from the future was made by a clock that was wrong.
+            .is_ok_and(|v| v.holds(self.now) && !v.is_due(self.now, self.jitter));
         let above = chain.certificates().iter().skip(1);
         let is_of_issuer = above
             .filter_map(|c| spki_sha256(c).ok())
@@ -246,7 +247,7 @@ impl Own {
             Some("it is no member as far as it knows")
         } else if serial.as_ref().is_ok_and(is_denied) {
             Some("its certificate was revoked; `kvorum rejoin TOKEN` gets another one")
-        } else if validity.is_ok_and(late) {
+        } else if !renewing.is_alone && validity.is_ok_and(late) {
             Some(
                 "its certificate expired more than 30 days ago; `kvorum rejoin TOKEN` gets another one",
             )
@@ -275,6 +276,8 @@ pub(crate) struct Renewing<'a> {
     pub(crate) options: &'a TrustOptions,
     pub(crate) member_name: &'a str,
     pub(crate) is_member: bool,
+    /// Nobody else is: there is nobody who could have removed it meanwhile, and nobody who could let it in again.
+    pub(crate) is_alone: bool,
     /// Differs between members.
     pub(crate) jitter: u32,
 }

@@ -224,6 +224,9 @@ fn client_auth(subject: &Subject<'_>) -> Verdict {
     let settings = subject.settings;
     client_certificate(subject)?;
     match &settings.tls_files {
+        None if !settings.trust.client_cert_auth => {
+            Err("clients need not show a certificate: leave --client-cert-auth=false out".into())
+        }
         None => Ok("of the authority that the cluster made".into()),
         Some(Named {
             trusted_ca: Some(ca),

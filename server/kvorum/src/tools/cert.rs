@@ -1,0 +1,223 @@
+//! `kvorum cert`: certificates of clients, made on the machine that will use them; and the list of all.
+
+mod paste;
+mod place;
+
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use kvorum_pki::{Bundle, Chain, KeyPair, Serial, bundle_pem, csr};
+use kvorum_proto::kvorumpb::{
+    CertificateIssueRequest, CertificateIssueResponse, CertificateKind, CertificateListRequest,
+    CertificateListResponse, RevokeCertificateRequest, RevokeCertificateResponse, TrustCertificate,
+    TrustDenial, revoke_certificate_request, trust_denial,
+};
+use rustls::pki_types::CertificateDer;
+
+use super::access::{addresses, call, with_access};
+use super::moment::{self, life};
+use super::{failed, path, print, text, text_of, wait_for};
+use crate::exit::Exit;
+pub(super) use paste::word;
+use place::Place;
+
+const ISSUE: &str = "/kvorumpb.Trust/CertificateIssue";
+const LIST: &str = "/kvorumpb.Trust/CertificateList";
+const REVOKE: &str = "/kvorumpb.Trust/Revoke";
+const UNREVOKE: &str = "/kvorumpb.Trust/Unrevoke";
+
+/// How it is typed.
+pub(super) fn command() -> Command {
+    let name = || {
+        Arg::new("name")
+            .value_name("NAME")
+            .required(true)
+            .help("The user that the certificate speaks for")
+    };
+    let client = Command::new("client")
+        .about("Make a certificate for a client, and print the flags of etcdctl and kube-apiserver for it")
+        .after_help("The key is made here and never leaves this machine.")
+        .arg(name());
+    let renew = Command::new("renew")
+        .about("Make another certificate in the place of one that `cert client` has made")
+        .after_help("Key and chain are replaced by renaming; clients that read their files anew need no restart.")
+        .arg(name());
+    let serial = Arg::new("serial")
+        .value_name("SERIAL")
+        .help("Of one certificate, as `kvorum cert list` shows it");
+    let user = text("user", "NAME", "All certificates of this user").conflicts_with("serial");
+    let revoke = |name: &'static str, about: &'static str| {
+        let command = Command::new(name).about(about);
+        with_access(command.arg(serial.clone()).arg(user.clone()))
+    };
+    Command::new("cert")
+        .about("Make, list and revoke certificates")
+        .subcommand_required(true)
+        .subcommand(with_access(made(client)))
+        .subcommand(with_access(made(renew)))
+        .subcommand(with_access(Command::new("list").about(
+            "Show all certificates: serial, kind, whom it speaks for, state, end, who made it",
+        )))
+        .subcommand(revoke(
+            "revoke",
+            "Accept a certificate, or any of a user, no more; open connections end",
+        ))
+        .subcommand(revoke("unrevoke", "Accept it again"))
+}
+
+fn made(command: Command) -> Command {
+    command
+        .arg(path("out-dir", "DIR", "Where NAME.key, NAME.crt and ca.crt go").default_value("."))
+        .arg(
+            Arg::new("admin")
+                .long("admin")
+                .action(ArgAction::SetTrue)
+                .help(
+                    "It may administer the cluster: make tokens and certificates, change members",
+                ),
+        )
+        .arg(
+            text(
+                "ttl",
+                "DURATION",
+                "How long it lives; as the cluster has it if not given",
+            )
+            .value_parser(life),
+        )
+}
+
+/// Does it.
+pub(super) fn run(matches: &ArgMatches) -> Exit {
+    let done = match matches.subcommand() {
+        Some(("client", matches)) => wait_for(client(matches, false)),
+        Some(("renew", matches)) => wait_for(client(matches, true)),
+        Some(("revoke", matches)) => wait_for(revoke(matches, REVOKE)),
+        Some(("unrevoke", matches)) => wait_for(revoke(matches, UNREVOKE)),
+        Some((_, matches)) => wait_for(list(matches)),
+        None => Err("say client, renew, list, revoke or unrevoke".to_owned()),
+    };
+    match done {
+        Ok(told) => print(&told),
+        Err(e) => failed(&e),
+    }
+}
+
+async fn client(matches: &ArgMatches, again: bool) -> Result<String, String> {
+    let user = text_of(matches, "name");
+    let out_dir: PathBuf = super::path_of(matches, "out-dir");
+    let place = Place::of(&out_dir, &user)?;
+    match (again, place.is_taken()) {
+        (false, true) => {
+            return Err(format!(
+                "{} is there already: `kvorum cert renew {user}` replaces it, or name another --out-dir",
+                place.key.display()
+            ));
+        }
+        (true, false) => {
+            return Err(format!(
+                "{} is not there: `kvorum cert client {user}` makes it",
+                place.key.display()
+            ));
+        }
+        _ => {}
+    }
+    let key = KeyPair::generate().map_err(shown)?;
+    let kind = match matches.get_flag("admin") {
+        true => CertificateKind::Admin,
+        false => CertificateKind::Client,
+    };
+    let request = CertificateIssueRequest {
+        csr_der: csr::create(&key).map_err(shown)?.into(),
+        kind: kind.into(),
+        user: user.clone(),
+        ttl_s: matches.get_one("ttl").copied().unwrap_or_default(),
+    };
+    let issued: CertificateIssueResponse = call(matches, ISSUE, &request).await?;
+    let chain = Chain::new(certificates(issued.chain_der)).map_err(shown)?;
+    let bundle = Bundle::new(key, chain).map_err(shown)?;
+    place.write(&bundle, &bundle_pem(&certificates(issued.bundle_der)))?;
+    let until = moment::shown(issued.not_after_unix_s);
+    Ok(paste::told(&place, &user, &until, &addresses(matches)?))
+}
+
+pub(super) fn certificates(der: Vec<impl Into<Vec<u8>>>) -> Vec<CertificateDer<'static>> {
+    der.into_iter()
+        .map(|der| CertificateDer::from(der.into()))
+        .collect()
+}
+
+fn shown(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+async fn list(matches: &ArgMatches) -> Result<String, String> {
+    let told: CertificateListResponse = call(matches, LIST, &CertificateListRequest {}).await?;
+    let now = moment::now();
+    let mut lines: String = told
+        .certificates
+        .iter()
+        .map(|certificate| line(certificate, &told.denied, now))
+        .collect();
+    for denial in &told.denied {
+        if let Some(trust_denial::Subject::User(user)) = &denial.subject {
+            lines.push_str(&format!(
+                "user {user}: nothing accepted since {}, by {}\n",
+                moment::shown(denial.since_unix_s),
+                denial.denied_by
+            ));
+        }
+    }
+    Ok(lines)
+}
+
+fn line(certificate: &TrustCertificate, denied: &[TrustDenial], now: i64) -> String {
+    let kind = match certificate.kind() {
+        CertificateKind::Node => "member",
+        CertificateKind::Client => "client",
+        CertificateKind::Admin => "admin",
+        CertificateKind::Unspecified => "unknown",
+    };
+    let names = |denial: &TrustDenial| match &denial.subject {
+        Some(trust_denial::Subject::Serial(serial)) => serial[..] == certificate.serial[..],
+        Some(trust_denial::Subject::User(user)) => *user == certificate.subject && kind != "member",
+        None => false,
+    };
+    let state = match (
+        denied.iter().any(names),
+        certificate.not_after_unix_s <= now,
+    ) {
+        (true, _) => "revoked",
+        (_, true) => "expired",
+        _ => "valid",
+    };
+    format!(
+        "{}, {kind}, {}, {state}, {}, {}\n",
+        Serial::from_bytes(&certificate.serial),
+        certificate.subject,
+        moment::shown(certificate.not_after_unix_s),
+        certificate.issued_by
+    )
+}
+
+async fn revoke(matches: &ArgMatches, call_path: &str) -> Result<String, String> {
+    use revoke_certificate_request::Subject;
+    let (user, text) = (text_of(matches, "user"), text_of(matches, "serial"));
+    let (subject, what) = match (user.is_empty(), text.is_empty()) {
+        (true, true) => return Err("name a serial number, or a --user".into()),
+        (false, _) => (Subject::User(user.clone()), format!("user {user}")),
+        _ => {
+            let serial: Serial = text.parse().map_err(shown)?;
+            let what = format!("certificate {serial}");
+            (Subject::Serial(serial.as_bytes().to_vec().into()), what)
+        }
+    };
+    let request = RevokeCertificateRequest {
+        subject: Some(subject),
+    };
+    let _: RevokeCertificateResponse = call(matches, call_path, &request).await?;
+    let outcome = match call_path == REVOKE {
+        true => "is accepted no more, on any member",
+        false => "is accepted again",
+    };
+    Ok(format!("{what} {outcome}\n"))
+}

@@ -1,0 +1,112 @@
+//! The three files of a client: its key, its chain, and whom it trusts.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use kvorum_pki::Bundle;
+use rustix::fs::OFlags;
+
+const SECRET: u32 = 0o600;
+const PUBLIC: u32 = 0o644;
+
+/// Where they are, by paths that can be pasted anywhere.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) key: PathBuf,
+    pub(super) cert: PathBuf,
+    pub(super) ca: PathBuf,
+}
+
+impl Place {
+    /// Under this directory, which is made if it is not there.
+    ///
+    /// # Errors
+    /// The directory cannot be had, or no file can be called like this.
+    pub(super) fn of(dir: &Path, user: &str) -> Result<Self, String> {
+        if user.is_empty() || user.starts_with('.') || user.contains(['/', '\0']) {
+            return Err(format!(
+                "{user:?} cannot be the name of a file: use letters, digits, - and _"
+            ));
+        }
+        let told = |error| format!("{}: {error}", dir.display());
+        fs::create_dir_all(dir).map_err(told)?;
+        let dir = dir.canonicalize().map_err(told)?;
+        Ok(Self {
+            key: dir.join(format!("{user}.key")),
+            cert: dir.join(format!("{user}.crt")),
+            ca: dir.join("ca.crt"),
+        })
+    }
+
+    /// There is a key already.
+    pub(super) fn is_taken(&self) -> bool {
+        self.key.symlink_metadata().is_ok()
+    }
+
+    /// Writes all three, each whole or not at all.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub(super) fn write(&self, bundle: &Bundle, trusted: &str) -> Result<(), String> {
+        replace(&self.ca, trusted.as_bytes(), PUBLIC)?;
+        replace(&self.key, bundle.key().to_pem().as_bytes(), SECRET)?;
+        replace(&self.cert, bundle.chain().to_pem().as_bytes(), PUBLIC)
+    }
+}
+
+/// No moment shows half of it, and no link leads elsewhere.
+fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), String> {
+    let told = |error: std::io::Error| format!("{}: {error}", path.display());
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let new = PathBuf::from(new);
+    // What a crash left is of no use.
+    let _ = fs::remove_file(&new);
+    let written = || -> std::io::Result<()> {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+            .mode(mode)
+            .open(&new)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&new, path)?;
+        File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    };
+    written().map_err(told)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_its_owners_alone_and_a_link_is_replaced_rather_than_followed() {
+        let dir = std::env::temp_dir().join(format!("kvorum-place-{}", std::process::id()));
+        let place = Place::of(&dir, "apiserver").expect("can be made");
+        assert!(!place.is_taken());
+        let elsewhere = dir.join("elsewhere");
+        fs::write(&elsewhere, "kept").expect("writes");
+        std::os::unix::fs::symlink(&elsewhere, &place.key).expect("links");
+        assert!(place.is_taken());
+        replace(&place.key, b"secret", SECRET).expect("writes");
+        assert_eq!(fs::read(&elsewhere).expect("is there"), b"kept");
+        let metadata = place.key.symlink_metadata().expect("is there");
+        assert!(metadata.is_file());
+        assert_eq!(metadata.permissions().mode() & 0o777, SECRET);
+        let _ = fs::remove_dir_all(&dir);
+    }
+
+    #[test]
+    fn a_user_that_is_no_file_name_is_refused() {
+        for bad in ["", ".", "../x", "a/b"] {
+            let refused = Place::of(&std::env::temp_dir(), bad).expect_err("refused");
+            assert!(refused.contains("cannot be the name of a file"));
+        }
+    }
+}

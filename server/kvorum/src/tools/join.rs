@@ -1,0 +1,204 @@
+//! `kvorum join` and `kvorum rejoin`: a machine gets its place in a cluster, and its certificate, for one token.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::process::Stdio;
+use std::time::Duration;
+
+use clap::{Arg, ArgMatches, Command};
+use kvorum_member::trust::{self, JoinError, JoinOptions};
+use kvorum_pki::{JoinToken, files};
+use zeroize::Zeroizing;
+
+use super::cert::word;
+use super::{failed, print, text_of};
+use crate::cli;
+use crate::config::{self, Settings};
+use crate::exit::Exit;
+use crate::pki::{self, PKI};
+
+/// Stands for a token that comes on standard input.
+const STDIN: &str = "-";
+/// Longer than any token.
+const TOKEN_BYTES_MAX: u64 = 4096;
+/// The cluster may be electing a leader, or changing its members just now.
+const PATIENCE: Duration = Duration::from_secs(60);
+const NAME: &str = "name";
+
+/// How `join` is typed.
+pub(super) fn command() -> Command {
+    let command = Command::new("join")
+        .about("Make this machine a member of a cluster, by a token that `kvorum token create` made there")
+        .after_help(
+            "Give the settings that the member will run with: at least --advertise with the address at which the others \
+             reach this machine, and a --name. The token works once; the same command may be repeated if its answer was \
+             lost. Afterwards start the member with the same settings.",
+        );
+    cli::with_flags(command.arg(token()))
+}
+
+/// How `rejoin` is typed.
+pub(super) fn rejoin_command() -> Command {
+    let command = Command::new("rejoin")
+        .about("Get another certificate for a member of this machine that was off for longer than its own lives")
+        .after_help(
+            "The token comes from `kvorum token create --role rejoin --member ID`. All files of the member stay.",
+        );
+    cli::with_flags(command.arg(token()))
+}
+
+fn token() -> Arg {
+    Arg::new("token")
+        .value_name("TOKEN")
+        .required(true)
+        .help("The line that begins with kv1., or - to read it from standard input")
+}
+
+/// Joins.
+pub(super) fn run(matches: &ArgMatches) -> Exit {
+    told(matches, join)
+}
+
+/// Joins again.
+pub(super) fn run_again(matches: &ArgMatches) -> Exit {
+    told(matches, rejoin)
+}
+
+type Work = fn(&ArgMatches, &Settings, &JoinToken) -> Result<String, String>;
+
+fn told(matches: &ArgMatches, work: Work) -> Exit {
+    let given = text_of(matches, "token");
+    if given != STDIN {
+        // Comes back only if it cannot be done.
+        return failed(&hide_token(&given));
+    }
+    let settings = match config::read(cli::flags(matches), std::env::vars_os()) {
+        Ok(settings) => settings,
+        Err(problems) => {
+            problems.iter().for_each(|problem| {
+                failed(problem);
+            });
+            return Exit::BadSettings;
+        }
+    };
+    match read_token().and_then(|token| work(matches, &settings, &token)) {
+        Ok(told) => print(&told),
+        Err(e) => failed(&e),
+    }
+}
+
+/// Everybody on a machine sees the words of a command line: this process begins anew with the token on standard input.
+fn hide_token(token: &str) -> String {
+    let again = || -> std::io::Result<std::io::Error> {
+        let (reader, mut writer) = std::io::pipe()?;
+        writer.write_all(token.as_bytes())?;
+        drop(writer);
+        let words = std::env::args_os().skip(1);
+        let words = words.map(|word| match word == token {
+            true => STDIN.into(),
+            false => word,
+        });
+        let mut command = std::process::Command::new("/proc/self/exe");
+        Ok(command.args(words).stdin(Stdio::from(reader)).exec())
+    };
+    let error = again().unwrap_or_else(|error| error);
+    format!(
+        "this command cannot begin anew without its token ({error}): give - and the token on standard input"
+    )
+}
+
+fn read_token() -> Result<JoinToken, String> {
+    let mut text = Zeroizing::new(String::new());
+    let read = std::io::stdin()
+        .take(TOKEN_BYTES_MAX)
+        .read_to_string(&mut text);
+    read.map_err(|e| format!("standard input: {e}"))?;
+    JoinToken::parse(text.trim()).map_err(|typo| typo.to_string())
+}
+
+fn join(matches: &ArgMatches, settings: &Settings, token: &JoinToken) -> Result<String, String> {
+    let peer_urls = pki::peer_urls(settings);
+    if peer_urls.is_empty() {
+        return Err(
+            "the other members must be told where this one is: add --advertise with the address or name of this machine"
+                .into(),
+        );
+    }
+    pki::check_new(&settings.data_dir)?;
+    let options = JoinOptions {
+        data_dir: settings.data_dir.clone(),
+        name: name(settings),
+        peer_urls,
+        patience: PATIENCE,
+    };
+    let joined = trust::join(token, &options).map_err(|error| words(&error))?;
+    Ok(format!(
+        "this machine is member {:x} of cluster {:x}, with the name {}; once it runs it learns, and votes when it has \
+         caught up\n\nstart it:\n  {}\n",
+        joined.member_id.0,
+        joined.cluster_id.0,
+        joined.name,
+        start_line(matches, &joined.name),
+    ))
+}
+
+fn rejoin(_: &ArgMatches, settings: &Settings, token: &JoinToken) -> Result<String, String> {
+    let domain = settings.data_dir.join(PKI).join(files::DOMAIN);
+    if !domain.exists() {
+        return Err(format!(
+            "{} has no member with certificates of a cluster: `kvorum join` makes one",
+            settings.data_dir.display()
+        ));
+    }
+    let options = JoinOptions {
+        data_dir: settings.data_dir.clone(),
+        name: settings.name.clone(),
+        peer_urls: pki::peer_urls(settings),
+        patience: PATIENCE,
+    };
+    let joined = trust::rejoin(token, &options).map_err(|error| words(&error))?;
+    Ok(format!(
+        "member {:x} has another certificate: start it as before\n",
+        joined.member_id.0
+    ))
+}
+
+/// What the cluster says, and what can be done.
+fn words(error: &JoinError) -> String {
+    error.to_string()
+}
+
+/// As given, or what the machine is called.
+fn name(settings: &Settings) -> String {
+    if settings.is_named {
+        return settings.name.clone();
+    }
+    let machine = rustix::system::uname();
+    machine.nodename().to_string_lossy().into_owned()
+}
+
+/// The command that starts the member: the same settings.
+fn start_line(matches: &ArgMatches, name: &str) -> String {
+    let mut flags = cli::flags(matches);
+    flags.retain(|(key, _)| *key != NAME);
+    flags.push((NAME, name.to_owned()));
+    let words = flags
+        .iter()
+        .map(|(key, value)| format!(" --{key} {}", word(value)));
+    format!("kvorum{}", words.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_command_has_the_same_settings_and_no_token() {
+        let words = ["join", "kv1.x", "--data-dir", "/var/lib/my kvorum"];
+        let matches = command().try_get_matches_from(words).expect("well formed");
+        assert_eq!(
+            start_line(&matches, "b"),
+            "kvorum --data-dir '/var/lib/my kvorum' --name b"
+        );
+    }
+}
