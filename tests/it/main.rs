@@ -27,6 +27,7 @@ mod smaller_file;
 mod snapshot;
 mod start;
 mod sync_trace;
+mod trust;
 mod watch_fanout;
 
 /// A number from the environment, for runs longer or shorter than usual.

@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"go.etcd.io/etcd/client/pkg/v3/transport"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 )
@@ -125,8 +127,26 @@ func runOne(check check, endpoint string) (err error) {
 	return nil
 }
 
+// The files that a kube-apiserver takes as --etcd-cafile, --etcd-certfile and --etcd-keyfile, read as it reads them.
+func clientTLS() (*tls.Config, error) {
+	files := transport.TLSInfo{
+		TrustedCAFile: os.Getenv("GO_CLIENT_CAFILE"),
+		CertFile:      os.Getenv("GO_CLIENT_CERTFILE"),
+		KeyFile:       os.Getenv("GO_CLIENT_KEYFILE"),
+	}
+	if files.TrustedCAFile == "" {
+		return nil, nil
+	}
+	return files.ClientConfig()
+}
+
 func connect(ctx context.Context, endpoint string) (*clientv3.Client, error) {
+	tlsConfig, err := clientTLS()
+	if err != nil {
+		return nil, err
+	}
 	return clientv3.New(clientv3.Config{
+		TLS:         tlsConfig,
 		Endpoints:   strings.Split(endpoint, ","),
 		DialTimeout: 10 * time.Second,
 		Logger:      zap.NewNop(),
