@@ -5,8 +5,9 @@ use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::process::Command;
 
-use kvorum_tests::process::{Options, Server, TestDir};
+use kvorum_tests::process::{Options, Server, TestDir, kvorum_bin};
 use serde_json::{Value, json};
 
 const PASSWORD: &str = "vier gelbe Kaehne";
@@ -202,4 +203,29 @@ fn a_lost_password_is_replaced_by_a_link_for_that_account_only() {
         let answer = ask_at_the_machine(&options.data_dir, &request);
         assert!(answer["refused"].is_string(), "{answer}");
     }
+}
+
+/// The same by the command that people type.
+#[test]
+fn the_command_of_the_machine_prints_a_link_and_says_where_no_member_runs() {
+    let dir = TestDir::new("console-command");
+    let options = options(&dir);
+    let server = options.start();
+    let ask = |words: &[&str], data_dir: &Path| {
+        let mut command = Command::new(kvorum_bin());
+        command.args(words).arg("--data-dir").arg(data_dir);
+        command.output().expect("the binary starts")
+    };
+    let url = server.ready["console_url"].as_str().expect("has a console");
+    for words in [&["admin", "login-link"][..], &["admin", "reset"]] {
+        let output = ask(words, &options.data_dir);
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{output:?}");
+        assert!(said.starts_with(&format!("{url}/setup#")), "{said}");
+        assert!(said.contains("\nworks once, until "), "{said}");
+    }
+    let nobody = ask(&["admin", "login-link"], &dir.path().join("empty"));
+    let said = String::from_utf8_lossy(&nobody.stderr);
+    assert_eq!(nobody.status.code(), Some(7), "{said}");
+    assert!(said.contains("no member runs on"), "{said}");
 }

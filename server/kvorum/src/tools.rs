@@ -1,6 +1,7 @@
 //! What the binary does beside running a member: members, snapshots, recovery, checks.
 
 mod access;
+mod admin;
 mod ca;
 mod cert;
 mod client;
@@ -38,6 +39,7 @@ pub(crate) fn all() -> Vec<(Command, Tool)> {
         (join::rejoin_command(), join::run_again),
         (cert::command(), cert::run),
         (ca::command(), ca::run),
+        (admin::command(), admin::run),
         (doctor::command(), doctor::run),
     ]
 }
