@@ -65,7 +65,8 @@ fn copy(from: &Path, to: &Path) {
         let target = to.join(entry.file_name());
         if entry.path().is_dir() {
             copy(&entry.path(), &target);
-        } else {
+        } else if entry.path().is_file() {
+            // Not the socket that a member leaves behind.
             fs::copy(entry.path(), target).expect("a copy");
         }
     }
