@@ -92,7 +92,7 @@ impl Keeper {
         self.listeners.client.clone()
     }
 
-    /// For the console.
+    /// For the console. Administrators may show their certificates there.
     #[must_use]
     pub fn console_tls(&self) -> LiveTls {
         self.listeners.console.clone()

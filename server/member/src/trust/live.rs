@@ -16,6 +16,7 @@ use crate::peer::{OwnConfig, OwnTls};
 const CLIENT_PROTOCOLS: &[&[u8]] = &[b"h2", b"http/1.1"];
 /// What browsers may speak.
 const CONSOLE_PROTOCOLS: &[&[u8]] = &[b"http/1.1"];
+
 /// Everything that listens.
 pub(crate) struct Listeners {
     pub(crate) client: LiveTls,
@@ -29,6 +30,7 @@ pub(crate) struct Listeners {
 /// What is shown.
 pub(crate) struct Shows<'a> {
     pub(crate) node: &'a Bundle,
+    /// What browsers see; the member's own if it has no other yet.
     pub(crate) console: Option<&'a Bundle>,
     /// For the listener of those who join; none as long as nothing can be signed here.
     pub(crate) join: Option<&'a Bundle>,
@@ -46,7 +48,7 @@ impl Listeners {
     ) -> Result<Self, TrustError> {
         let client =
             tls::client_listener(shows.node, trust.clone(), client_certs, CLIENT_PROTOCOLS);
-        let console = console_config(shows)?;
+        let console = console_config(shows, &trust)?;
         let mut listeners = Self {
             client: LiveTls::new(client.map_err(failed)?),
             console: LiveTls::new(console),
@@ -81,7 +83,7 @@ impl Listeners {
             CLIENT_PROTOCOLS,
         );
         self.client.swap(client.map_err(failed)?);
-        self.console.swap(console_config(shows)?);
+        self.console.swap(console_config(shows, trust)?);
         self.number += u64::from(has_new_certificate);
         self.replace_peer(shows, trust)?;
         // Last: who reads this may dial again at once.
@@ -108,9 +110,12 @@ impl Listeners {
 
 /// A member that has just joined has no certificate for browsers until it has the authority's key: the moment between is
 /// short, and its own certificate carries the same names.
-fn console_config(shows: &Shows<'_>) -> Result<rustls::ServerConfig, TrustError> {
+fn console_config(
+    shows: &Shows<'_>,
+    trust: &Arc<Trust>,
+) -> Result<rustls::ServerConfig, TrustError> {
     let shown = tls::fixed(shows.console.unwrap_or(shows.node)).map_err(failed)?;
-    tls::console_listener(shown, CONSOLE_PROTOCOLS).map_err(failed)
+    tls::console_listener_for_admins(shown, trust.clone(), CONSOLE_PROTOCOLS).map_err(failed)
 }
 
 /// A certificate for the listener of those who join, in memory only.

@@ -122,7 +122,7 @@ impl Acme {
         own: Arc<dyn ResolvesServerCert>,
         publish: Arc<dyn Publish>,
     ) -> Result<Self, AcmeRefused> {
-        check(&options)?;
+        options.check()?;
         let mut options = options;
         for name in &mut options.names {
             name.make_ascii_lowercase();
@@ -276,29 +276,33 @@ impl std::fmt::Debug for Acme {
     }
 }
 
-fn check(options: &AcmeOptions) -> Result<(), AcmeRefused> {
-    if options.names.is_empty() || options.names.len() > NAMES_MAX {
-        return Err(AcmeRefused::Count(options.names.len()));
-    }
-    for name in &options.names {
-        let known = DnsName::try_from(name.as_str()).is_ok()
-            && name.parse::<std::net::IpAddr>().is_err()
-            && name.contains('.')
-            && !name.ends_with('.');
-        if !known {
-            return Err(AcmeRefused::Name(name.clone()));
+impl AcmeOptions {
+    /// Whether it can be.
+    ///
+    /// # Errors
+    ///
+    /// Says what cannot.
+    pub fn check(&self) -> Result<(), AcmeRefused> {
+        if self.names.is_empty() || self.names.len() > NAMES_MAX {
+            return Err(AcmeRefused::Count(self.names.len()));
         }
-    }
-    if !options.directory_url.starts_with("https://") {
-        return Err(AcmeRefused::Directory(options.directory_url.clone()));
-    }
-    match options
-        .contacts
-        .iter()
-        .find(|contact| !contact.starts_with("mailto:"))
-    {
-        Some(contact) => Err(AcmeRefused::Contact(contact.clone())),
-        None => Ok(()),
+        for name in &self.names {
+            let known = DnsName::try_from(name.as_str()).is_ok()
+                && name.parse::<std::net::IpAddr>().is_err()
+                && name.contains('.')
+                && !name.ends_with('.');
+            if !known {
+                return Err(AcmeRefused::Name(name.clone()));
+            }
+        }
+        if !self.directory_url.starts_with("https://") {
+            return Err(AcmeRefused::Directory(self.directory_url.clone()));
+        }
+        let mut contacts = self.contacts.iter();
+        match contacts.find(|contact| !contact.starts_with("mailto:")) {
+            Some(contact) => Err(AcmeRefused::Contact(contact.clone())),
+            None => Ok(()),
+        }
     }
 }
 

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rustls::ServerConfig;
 use rustls::crypto::ring::Ticketer;
 use rustls::server::{ClientHello, ResolvesServerCert, WantsServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::provider;
@@ -59,7 +59,7 @@ pub fn operator_listener(
     )
 }
 
-/// The console's listener. It never asks for a certificate: browsers would ask their user for one.
+/// The console's listener where nobody is known by a certificate: it does not ask for one.
 ///
 /// # Errors
 ///
@@ -69,6 +69,30 @@ pub fn console_listener(
     protocols: &[&[u8]],
 ) -> Result<ServerConfig, PkiError> {
     finish(versions()?.with_no_client_auth(), certificates, protocols)
+}
+
+/// The console's listener where administrators are known by their certificates; they may show them. Authorities of the
+/// cluster are named to the browser, so that it asks its user only if that has a certificate of one of them.
+///
+/// # Errors
+///
+/// The system gives no random numbers, or there is nobody to trust.
+pub fn console_listener_for_admins(
+    certificates: Arc<dyn ResolvesServerCert>,
+    trust: Arc<Trust>,
+    protocols: &[&[u8]],
+) -> Result<ServerConfig, PkiError> {
+    let mut named = RootCertStore::empty();
+    // One that cannot be read cannot be named; it is found out elsewhere.
+    named.add_parsable_certificates(trust.roots.iter().chain(&trust.intermediates).cloned());
+    let verifier = TrustVerifier {
+        trust,
+        purpose: Purpose::Client,
+        mandatory: false,
+        hints: named.subjects(),
+    };
+    let builder = versions()?.with_client_cert_verifier(Arc::new(verifier));
+    finish(builder, certificates, protocols)
 }
 
 /// Always this certificate.
@@ -119,6 +143,7 @@ fn listener(
                 trust,
                 purpose: Purpose::Client,
                 mandatory,
+                hints: Vec::new(),
             };
             versions()?.with_client_cert_verifier(Arc::new(verifier))
         }

@@ -13,7 +13,10 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 
-pub use listener::{ClientCerts, client_listener, console_listener, fixed, operator_listener};
+pub use listener::{
+    ClientCerts, client_listener, console_listener, console_listener_for_admins, fixed,
+    operator_listener,
+};
 pub use peer::{PeerTlsConfigs, Route, join_listener, peer};
 pub use pinned::{PinnedCluster, PinnedRoot};
 

@@ -59,6 +59,7 @@ pub fn peer(bundle: &Bundle, trust: Arc<Trust>) -> Result<PeerTlsConfigs, PkiErr
         trust,
         purpose: Purpose::Peer,
         mandatory: true,
+        hints: Vec::new(),
     });
     let own = Arc::new(SingleCertAndKey::from(bundle.certified()?));
     let mut server = tls13_server()?

@@ -17,6 +17,8 @@ pub(super) struct TrustVerifier {
     pub(super) trust: Arc<Trust>,
     pub(super) purpose: Purpose,
     pub(super) mandatory: bool,
+    /// Authorities that are named to clients.
+    pub(super) hints: Vec<DistinguishedName>,
 }
 
 impl TrustVerifier {
@@ -45,10 +47,10 @@ impl ClientCertVerifier for TrustVerifier {
         self.mandatory
     }
 
-    /// None: clients that look for a certificate by these names show none at all if theirs comes without its chain,
-    /// and then nobody learns what was wrong with it.
+    /// For browsers only: other clients that look for a certificate by these names show none at all if theirs comes
+    /// without its chain, and then nobody learns what was wrong with it.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
+        &self.hints
     }
 
     fn verify_client_cert(
