@@ -10,6 +10,7 @@
 //! console to loopback.
 
 mod accounts;
+mod authority;
 mod browse;
 mod error;
 mod feed;
@@ -18,6 +19,7 @@ pub mod local;
 mod login;
 mod member_source;
 mod peer;
+mod public;
 mod query;
 mod routes;
 mod rules;
@@ -29,8 +31,9 @@ mod wire;
 
 pub use login::Login;
 pub use peer::{AdminIdentity, Peer};
+pub use public::PublicCertificate;
 pub use serve::{Bounds, serve, serve_tls};
-pub use tls::ConsoleTls;
+pub use tls::{Admins, ConsoleTls};
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -40,6 +43,7 @@ use kvorum_member::Handle;
 use tokio::sync::watch;
 
 use accounts::Accounts;
+use authority::{Authority, MemberAuthority};
 use feed::Feed;
 use login::Gate;
 use source::Source;
@@ -57,6 +61,8 @@ pub struct AdminOptions {
     pub login: Login,
     /// True if browsers reach the console over TLS, here or at a proxy that names itself in `host_names`.
     pub https: bool,
+    /// A certificate of an authority that browsers know, where one is wanted. Its names are host names, too.
+    pub public: Option<PublicCertificate>,
     /// Turns true when the process stops: ends the event streams, which would otherwise keep their connections open.
     pub stopping: Option<watch::Receiver<bool>>,
 }
@@ -65,14 +71,16 @@ pub struct AdminOptions {
 /// ends when the router is dropped or `stopping` turns true.
 pub fn router(handle: Handle, options: AdminOptions) -> Router {
     let accounts = Arc::new(accounts::MemberAccounts(handle.clone()));
+    let authority = Arc::new(MemberAuthority(handle.clone()));
     let source = member_source::MemberSource::new(handle, options.cluster_name.clone());
-    router_over(Arc::new(source), accounts, options)
+    router_over(Arc::new(source), accounts, authority, options)
 }
 
 /// The console over anything that can answer for a store and keep accounts.
 fn router_over(
     source: Arc<dyn Source>,
     accounts: Arc<dyn Accounts>,
+    authority: Arc<dyn Authority>,
     options: AdminOptions,
 ) -> Router {
     let feed = Feed::start(Arc::clone(&source), options.stopping.clone());
@@ -81,9 +89,10 @@ fn router_over(
         source,
         feed,
         gate: Arc::clone(&gate),
+        authority,
+        public: options.public.clone(),
     });
-    let hosts = guard::Hosts::new(&options);
-    guard::protect(routes::router(console), hosts, gate, options.https)
+    guard::protect(routes::router(console), gate, options)
 }
 
 #[cfg(test)]

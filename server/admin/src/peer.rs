@@ -16,6 +16,8 @@ pub struct AdminIdentity {
 pub struct Peer {
     /// Where it is.
     pub address: IpAddr,
+    /// The address of this machine that it came to.
+    pub reached: Option<IpAddr>,
     /// Whom its certificate stands for, if it has shown one.
     pub admin: Option<AdminIdentity>,
 }
@@ -24,6 +26,7 @@ impl Default for Peer {
     fn default() -> Self {
         Self {
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            reached: None,
             admin: None,
         }
     }
@@ -53,7 +56,7 @@ mod tests {
             let address = address.parse().expect("an address");
             Peer {
                 address,
-                admin: None,
+                ..Peer::default()
             }
             .source()
         };

@@ -13,10 +13,12 @@ use futures_util::StreamExt;
 use kvorum_api::ErrorCode;
 use serde::Serialize;
 
+use crate::authority::Authority;
 use crate::error::ApiError;
 use crate::feed::Feed;
 use crate::login::{Caller, Gate};
 use crate::peer::Peer;
+use crate::public::PublicCertificate;
 use crate::query::{KeyQuery, KeysQuery};
 use crate::rules::RULES;
 use crate::source::Source;
@@ -30,6 +32,8 @@ pub(crate) struct Console {
     pub(crate) source: Arc<dyn Source>,
     pub(crate) feed: Arc<Feed>,
     pub(crate) gate: Arc<Gate>,
+    pub(crate) authority: Arc<dyn Authority>,
+    pub(crate) public: Option<PublicCertificate>,
 }
 
 pub(crate) type Shared = State<Arc<Console>>;

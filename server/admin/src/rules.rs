@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::http::Method;
 use axum::routing::{MethodRouter, get, post};
 
+use crate::authority;
 use crate::login::{self, Caller};
 use crate::routes::{self, Console};
 
@@ -13,8 +14,10 @@ use crate::routes::{self, Console};
 pub(crate) enum Access {
     /// Everybody: only what the login itself is made of.
     Public,
-    /// Whoever is signed in.
+    /// Whoever is signed in; everybody where there is no login.
     SignedIn,
+    /// Whoever is signed in by name: such a change is nobody's where there is no login.
+    Named,
 }
 
 /// A route and its rule.
@@ -67,6 +70,24 @@ pub(crate) const RULES: &[Rule] = &[
         get(login::security)
     }),
     reads("/admin/v1/audit", Access::SignedIn, || get(login::audit)),
+    reads("/admin/v1/authority", Access::SignedIn, || {
+        get(authority::authority)
+    }),
+    changes("/admin/v1/authority/tokens", Access::Named, || {
+        post(authority::create_token)
+    }),
+    changes("/admin/v1/authority/tokens/revoke", Access::Named, || {
+        post(authority::revoke_token)
+    }),
+    changes("/admin/v1/authority/revoke", Access::Named, || {
+        post(authority::revoke)
+    }),
+    changes("/admin/v1/authority/allow", Access::Named, || {
+        post(authority::allow)
+    }),
+    changes("/admin/v1/authority/rotate", Access::Named, || {
+        post(authority::rotate)
+    }),
     reads("/admin/v1/overview", Access::SignedIn, || {
         get(routes::overview)
     }),
@@ -85,6 +106,8 @@ pub(crate) enum Verdict {
     Pass,
     /// Somebody must be signed in; also where there is no such route.
     SignInFirst,
+    /// Only somebody with a name may, and this console asks for none.
+    LoginIsOff,
     /// There is no such route.
     NoRoute,
     /// The route takes another method.
@@ -104,6 +127,9 @@ pub(crate) fn judge(method: &Method, path: &str, caller: &Caller) -> Verdict {
     match (rule, at_path().next()) {
         (Some(rule), _) if rule.access == Access::Public => Verdict::Pass,
         _ if is_stranger => Verdict::SignInFirst,
+        (Some(rule), _) if rule.access == Access::Named && caller.session().is_none() => {
+            Verdict::LoginIsOff
+        }
         (Some(_), _) => Verdict::Pass,
         (None, Some(other)) if other.method == Method::POST => Verdict::OtherMethod("POST"),
         (None, Some(_)) => Verdict::OtherMethod("GET"),

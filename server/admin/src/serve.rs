@@ -136,6 +136,7 @@ async fn welcome(
 ) -> std::io::Result<()> {
     let mut peer = Peer {
         address,
+        reached: socket.local_addr().ok().map(|local| local.ip()),
         admin: None,
     };
     let served = match tls {
@@ -146,11 +147,16 @@ async fn welcome(
                 () = stopped(&mut stop) => return Ok(()),
                 shaken = tls.accept(socket, bounds.handshake_timeout) => shaken?,
             };
-            let Some((stream, admin)) = shaken else {
+            let Some(shaken) = shaken else {
                 return Ok(());
             };
-            peer.admin = admin;
-            connection(stream, peer, router, bounds, stop).await
+            peer.admin = shaken.admin;
+            tokio::select! {
+                biased;
+                // Whatever is under way ends with it.
+                reason = tls.distrusted(shaken.chain) => return Err(std::io::Error::other(reason)),
+                served = connection(shaken.stream, peer, router, bounds, stop) => served,
+            }
         }
     };
     served.map_err(std::io::Error::other)

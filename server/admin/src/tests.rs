@@ -1,6 +1,7 @@
 //! The whole router as callers see it, over a store in memory.
 
 mod attacks;
+mod council;
 mod hostile;
 mod ledger;
 mod login;
@@ -33,7 +34,12 @@ fn console_over(memory: Memory) -> Router {
         host_names: vec!["console.example".into()],
         ..AdminOptions::default()
     };
-    router_over(Arc::new(memory), ledger::Ledger::new(), options)
+    router_over(
+        Arc::new(memory),
+        ledger::Ledger::new(),
+        Arc::new(council::Council::default()),
+        options,
+    )
 }
 
 struct Answer {
@@ -544,7 +550,12 @@ async fn streams_end_when_the_process_stops() {
         ..AdminOptions::default()
     };
     let memory = Arc::new(Memory::with_some_keys());
-    let console = router_over(memory, ledger::Ledger::new(), options);
+    let console = router_over(
+        memory,
+        ledger::Ledger::new(),
+        Arc::new(council::Council::default()),
+        options,
+    );
     let mut body = stream(&console).await;
     let mut rest = String::new();
     next_event(&mut body, &mut rest).await.expect("the state");

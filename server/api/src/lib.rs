@@ -7,6 +7,7 @@
 #![warn(missing_docs)]
 
 mod access;
+mod authority;
 pub mod base64;
 mod error;
 mod event;
@@ -17,6 +18,11 @@ mod overview;
 pub use access::{
     AccountRow, Audit, AuditEvent, Login, Nothing, PasswordChange, Secret, Security, SessionEnd,
     SessionRow, SessionState, Setup, SetupCheck, SetupLink,
+};
+pub use authority::{
+    Authority, CertificateFor, CertificateRow, DenialRow, Denied, OwnAuthority, PublicCertificate,
+    RootRow, Rotate, Rotation, RotationStage, TokenFor, TokenMade, TokenRevoke, TokenRow,
+    TokenState, TokenWish,
 };
 pub use error::{ErrorBody, ErrorCode};
 pub use event::Event;

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 mod access;
+mod acme;
 mod advertise;
 mod auth;
 mod cluster;
@@ -26,7 +27,7 @@ pub(crate) use keys::{CONFIG, DATA_DIR_DEFAULT, KEYS};
 pub(crate) use logging::{LogFormat, Logging};
 pub(crate) use problem::Problem;
 pub(crate) use settings::{ClientAddress, Settings};
-pub(crate) use tls::{Named, check_leaf};
+pub(crate) use tls::{Named, check_leaf, names_in};
 pub(crate) use trust::Lives;
 pub(crate) use units::days;
 pub(crate) use url::{ListenUrl, Scheme};

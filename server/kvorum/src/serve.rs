@@ -1,31 +1,24 @@
 //! The life of a member: bind, start, serve, wait, drain, close.
 
 use std::io;
-use std::net::TcpListener;
 use std::path::Path;
-use std::time::Duration;
 
-use kvorum_admin::{AdminOptions, Login};
 use kvorum_member::peer::Peers;
 use kvorum_member::trust::{Keeper, TrustOptions};
-use kvorum_member::{BootstrapError, Handle, Member, MemberOptions, StartError};
+use kvorum_member::{BootstrapError, Member, MemberOptions, StartError};
 use kvorum_pki::ClientCerts;
 use kvorum_v3rpc::{Front, ListenerTls, Options};
 use sd_notify::NotifyState;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use crate::config::Settings;
+use crate::console::{self, Console};
 use crate::exit::Exit;
 use crate::listeners::{self, Listeners, Urls};
 use crate::memory::{self, Shares};
 use crate::{peers, pki, process};
-
-/// What a browser may take to hang up once it was told to.
-const CONSOLE_GRACE: Duration = Duration::from_secs(2);
 
 /// Why the start or the run ended early; already told in the log.
 type Ended = Exit;
@@ -78,6 +71,7 @@ fn serve(settings: Settings) -> Result<Exit, Ended> {
         ..Options::default()
     };
     let tls = Shown::of(&settings, keeper.as_ref());
+    let shown = console::Shown::of(&settings, &urls, keeper.as_ref())?;
     if let Some(keeper) = keeper {
         keeper
             .run(&member)
@@ -93,7 +87,7 @@ fn serve(settings: Settings) -> Result<Exit, Ended> {
         Front::start(front, handles, options).map_err(|error| refuses("a thread", &error))?;
     runtime.block_on(async {
         let signals = Signals::register().map_err(|error| refuses("signal handlers", &error))?;
-        let console = Console::start(console, &member, &settings, &urls)?;
+        let console = Console::start(console, &member, &settings, &urls, shown)?;
         compact_by_itself(&member, &settings)?;
         let running = Running {
             member,
@@ -355,88 +349,6 @@ async fn hand_over(member: &Member) {
     }
 }
 
-/// The console's listener and the switch that ends it.
-struct Console {
-    stopping: watch::Sender<bool>,
-    served: Option<JoinHandle<()>>,
-    /// Whom to ask for the first administrator's link, and where it leads.
-    inviting: Option<(Handle, String)>,
-}
-
-impl Console {
-    fn start(
-        socket: Option<TcpListener>,
-        member: &Member,
-        settings: &Settings,
-        urls: &Urls,
-    ) -> Result<Self, Ended> {
-        let (stopping, stop) = watch::channel(false);
-        let Some(socket) = socket else {
-            return Ok(Self {
-                stopping,
-                served: None,
-                inviting: None,
-            });
-        };
-        let socket = tokio::net::TcpListener::from_std(socket)
-            .map_err(|error| refuses("the console's socket", &error))?;
-        let handle = member
-            .handle()
-            .map_err(|error| refuses("a thread", &error))?;
-        tokio::spawn(handle.run());
-        let options = AdminOptions {
-            cluster_name: settings.cluster.token.clone(),
-            login: settings.console_login,
-            stopping: Some(stop.clone()),
-            ..AdminOptions::default()
-        };
-        let inviting = match (settings.console_login, &urls.console) {
-            (Login::Required, Some(url)) => Some((handle.clone(), url.clone())),
-            _ => None,
-        };
-        if let Some((handle, url)) = inviting.clone() {
-            listen_locally(&settings.data_dir, handle, url, stop.clone());
-        }
-        let router = kvorum_admin::router(handle, options);
-        let bounds = kvorum_admin::Bounds::default();
-        let served = tokio::spawn(kvorum_admin::serve(socket, router, bounds, stop));
-        Ok(Self {
-            stopping,
-            served: Some(served),
-            inviting,
-        })
-    }
-
-    /// The first administrator's link, where one is wanted.
-    fn invite(&mut self) {
-        if let Some((handle, url)) = self.inviting.take() {
-            tokio::spawn(async move { kvorum_admin::local::invite(&handle, &url).await });
-        }
-    }
-
-    async fn stop(self) {
-        self.stopping.send_replace(true);
-        if let Some(served) = self.served {
-            // A browser that keeps its connection does not keep the member.
-            let _ = tokio::time::timeout(CONSOLE_GRACE, served).await;
-        }
-    }
-}
-
-/// Links for people who have the machine. A member without this way in serves all the same.
-fn listen_locally(data_dir: &Path, handle: Handle, url: String, stop: watch::Receiver<bool>) {
-    match kvorum_admin::local::listen(data_dir) {
-        Ok(listener) => {
-            tokio::spawn(kvorum_admin::local::serve(listener, handle, url, stop));
-        }
-        Err(error) => warn!(
-            %error,
-            data_dir = %data_dir.display(),
-            "no socket for `kvorum admin`: links for the console's accounts cannot be made here"
-        ),
-    }
-}
-
 /// The two signals that ask for an end.
 struct Signals {
     interrupt: Signal,
@@ -464,7 +376,7 @@ fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
 }
 
-fn refuses(what: &str, error: &dyn std::fmt::Display) -> Exit {
+pub(crate) fn refuses(what: &str, error: &dyn std::fmt::Display) -> Exit {
     error!(%error, "the system refuses {what}");
     Exit::SystemRefuses
 }

@@ -102,6 +102,11 @@ impl Gate {
         }
     }
 
+    /// Writes down what another part has done.
+    pub(crate) async fn note(&self, event: Op) -> Result<(), crate::source::Refusal> {
+        self.accounts.change(event).await.map(drop)
+    }
+
     /// The digest of the session that the browser has so far; it ends when another begins.
     fn before(&self, headers: &HeaderMap) -> Bytes {
         let id = self.cookie.read(headers);

@@ -21,7 +21,7 @@ use crate::peer::Peer;
 use cookie::Cookie;
 use password::Hashing;
 
-pub(crate) use posted::is_json;
+pub(crate) use posted::{Posted, is_json};
 
 pub(crate) use handlers::{
     audit, change_password, end_session, security, session, set_up, set_up_check, sign_in,

@@ -151,6 +151,9 @@ fn broken(error: &dyn std::fmt::Display) -> ApiError {
 
 #[cfg(test)]
 mod tests {
+    use std::future::Future as _;
+    use std::task::{Context, Waker};
+
     use super::*;
 
     fn secret(text: &str) -> Password {
@@ -195,6 +198,24 @@ mod tests {
                 .await
                 .expect("compares")
         );
+    }
+
+    #[tokio::test]
+    async fn two_hash_at_once_some_wait_and_the_rest_are_told() {
+        let hashing = Hashing::default();
+        let mut open = Vec::new();
+        for _ in 0..HASHES_MAX {
+            open.push(hashing.turn().await.expect("nobody else is there"));
+        }
+        let mut waiting: Vec<_> = (0..WAITING_MAX).map(|_| Box::pin(hashing.turn())).collect();
+        for turn in &mut waiting {
+            let polled = turn.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            assert!(polled.is_pending(), "more than two hash at once");
+        }
+        let refused = hashing.turn().await.err().expect("no place is left");
+        assert_eq!(refused.code, ErrorCode::Unavailable);
+        open.pop();
+        waiting.remove(0).await.expect("it is its turn");
     }
 
     #[test]

@@ -1,15 +1,38 @@
 //! What somebody else's page, somebody who guesses, and somebody with an old cookie or link may try.
+//!
+//! Where each line of SECURITY.md 3.6 is tested:
+//!
+//! | line | tests |
+//! |---|---|
+//! | first run | `a_link_is_refused_…`, `a_weak_password_does_not_burn_the_link`; at the machine: `tests/it/console.rs` |
+//! | password | `login/password.rs`, `an_unknown_name_is_answered_like_a_known_one` |
+//! | session | `a_planted_session_id_…`, `login.rs` (signed out, new password, silence); another member: `tests/it/console/several.rs` |
+//! | store | `login.rs`: `a_session_ends_by_silence_and_is_written_down_rarely` |
+//! | CSRF | `only_the_consoles_own_page_signs_in`; a browser's own word: `tests/browser/login.mjs` |
+//! | rebinding | `hostile.rs`, `guard.rs`; by TLS: `tests/it/console/shown.rs` |
+//! | headers | `tests.rs`, `a_browser_insists_on_tls_…`; the page under them: `tests/browser` |
+//! | rate limit | `ten_thousand_guesses_…`, `codes_of_links_…`; replicated: `core/src/console/tests.rs` |
+//! | mTLS login | `login.rs`; revoked while a connection is open: `tls.rs` |
+//! | audit | `login.rs`: `what_happened_is_told_without_secrets`; `council.rs` |
+
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use kvorum_api::{ErrorBody, ErrorCode};
 use kvorum_core::console::Answer as Change;
+use kvorum_pki::acme::AcmeStatus;
 use serde_json::json;
+use tokio::sync::watch;
 
+use super::ask;
+use super::council::Council;
+use super::ledger::Ledger;
 use super::login::{CODE, Guarded, PASSWORD, refused};
-use crate::Peer;
+use super::memory::Memory;
 use crate::login::Caller;
 use crate::rules::{Access, RULES, Verdict, judge};
+use crate::{AdminOptions, Peer, PublicCertificate, router_over};
 
 /// A sign-in with these headers beside the host; what is not given is as the page itself sends it.
 async fn sign_in_with(
@@ -384,4 +407,41 @@ async fn a_body_that_is_none_is_refused_and_never_quoted() {
         ));
         assert!(!told.message.contains("canary"), "{}", told.message);
     }
+}
+
+#[tokio::test]
+async fn a_browser_insists_on_tls_only_where_the_certificate_is_a_public_one() {
+    let (status, seen) = watch::channel(AcmeStatus::default());
+    let options = AdminOptions {
+        https: true,
+        host_names: vec!["node1.example".into()],
+        public: Some(PublicCertificate {
+            names: vec!["console.example".into()],
+            directory_url: "https://ca.example/dir".into(),
+            status: seen,
+        }),
+        ..AdminOptions::default()
+    };
+    let console = router_over(
+        Arc::new(Memory::with_some_keys()),
+        Ledger::new(),
+        Arc::new(Council::default()),
+        options,
+    );
+    let told = async |host: &str| {
+        let answer = ask(&console, "/", &[("host", host)]).await;
+        assert_eq!(answer.status, StatusCode::OK, "{host}");
+        answer.header("strict-transport-security").to_owned()
+    };
+    assert_eq!(told("console.example").await, "");
+    let shown = |not_after_unix| AcmeStatus {
+        not_after_unix,
+        ..AcmeStatus::default()
+    };
+    status.send_replace(shown(Some(i64::MAX)));
+    assert_eq!(told("Console.Example:2382").await, "max-age=2592000");
+    assert_eq!(told("node1.example").await, "");
+    assert_eq!(told("localhost").await, "");
+    status.send_replace(shown(Some(1)));
+    assert_eq!(told("console.example").await, "");
 }

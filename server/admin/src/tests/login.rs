@@ -12,6 +12,7 @@ use kvorum_core::console::Answer as Change;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
+use super::council::Council;
 use super::ledger::Ledger;
 use super::memory::Memory;
 use super::{Answer, next_event};
@@ -26,6 +27,7 @@ const ORIGIN: &str = "https://console.example:2382";
 pub(super) struct Guarded {
     pub(super) router: Router,
     pub(super) ledger: Arc<Ledger>,
+    pub(super) council: Arc<Council>,
 }
 
 /// A browser: it keeps its cookie, and sends what browsers send.
@@ -46,9 +48,12 @@ impl Guarded {
         };
         let memory = Arc::new(Memory::with_some_keys());
         let accounts = Arc::clone(&ledger) as Arc<dyn crate::accounts::Accounts>;
+        let council = Arc::new(Council::default());
+        let authority = Arc::clone(&council) as Arc<dyn crate::authority::Authority>;
         Self {
-            router: router_over(memory, accounts, options),
+            router: router_over(memory, accounts, authority, options),
             ledger,
+            council,
         }
     }
 
@@ -76,7 +81,7 @@ impl Guarded {
         Browser {
             peer: Peer {
                 address,
-                admin: None,
+                ..Peer::default()
             },
             ..self.browser()
         }

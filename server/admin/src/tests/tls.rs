@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
 };
@@ -17,7 +18,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::login::Guarded;
-use crate::{AdminIdentity, Bounds, ConsoleTls, serve_tls};
+use crate::{AdminIdentity, Admins, Bounds, ConsoleTls, serve_tls};
 
 struct Authority(CertifiedIssuer<'static, KeyPair>);
 
@@ -78,8 +79,29 @@ impl Authority {
     }
 }
 
+/// Whoever shows a certificate is an administrator, until all are denied.
+struct Known(watch::Receiver<bool>);
+
+impl Admins for Known {
+    fn recognise(&self, _: &[CertificateDer<'static>]) -> Option<AdminIdentity> {
+        (!*self.0.borrow()).then(|| AdminIdentity {
+            user: "root".into(),
+            serial: "0a".into(),
+        })
+    }
+
+    fn distrusted<'a>(&'a self, _: &'a [CertificateDer<'static>]) -> BoxFuture<'a, String> {
+        let mut denied = self.0.clone();
+        Box::pin(async move {
+            denied.wait_for(|denied| *denied).await.expect("it stays");
+            "denied".to_owned()
+        })
+    }
+}
+
 struct Served {
     address: SocketAddr,
+    denied: watch::Sender<bool>,
     config: Arc<Mutex<Arc<ServerConfig>>>,
     stop: watch::Sender<bool>,
     serving: tokio::task::JoinHandle<()>,
@@ -90,14 +112,10 @@ async fn served(authority: &Authority) -> Served {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
     let config = Arc::new(Mutex::new(authority.listener()));
+    let denied = watch::Sender::new(false);
     let current = Arc::clone(&config);
     let tls = ConsoleTls::new(move |_| Some(current.lock().expect("no panic").clone()))
-        .with_admins(|chain| {
-            (chain.len() == 1).then(|| AdminIdentity {
-                user: "root".into(),
-                serial: "0a".into(),
-            })
-        });
+        .with_admins(Known(denied.subscribe()));
     let bounds = Bounds {
         handshake_timeout: Duration::from_millis(500),
         ..Bounds::default()
@@ -106,6 +124,7 @@ async fn served(authority: &Authority) -> Served {
     let serving = tokio::spawn(serve_tls(listener, console.router, bounds, tls, stopping));
     Served {
         address,
+        denied,
         config,
         stop,
         serving,
@@ -180,6 +199,31 @@ async fn a_certificate_in_the_handshake_opens_a_session_for_such_connections_onl
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     let answer = served.ask(&without, &read).await.expect("serves");
     assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    served.end().await;
+}
+
+#[tokio::test]
+async fn connections_end_with_the_trust_in_their_certificate_and_others_stay() {
+    let authority = Authority::new();
+    let served = served(&authority).await;
+    let own = authority.sign(ExtendedKeyUsagePurpose::ClientAuth);
+    let (with, without) = (authority.client(Some(own)), authority.client(None));
+    let mut open = served.connect(&with).await.expect("trusted");
+    let mut nobodys = served.connect(&without).await.expect("trusted");
+    let request = b"GET /admin/v1/session HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let mut told = vec![0; 4096];
+    for stream in [&mut open, &mut nobodys] {
+        stream.write_all(request).await.expect("open");
+        assert!(stream.read(&mut told).await.expect("answers") > 0);
+    }
+    served.denied.send_replace(true);
+    // An orderly end or a reset, without a word more.
+    assert!(matches!(open.read(&mut told).await, Ok(0) | Err(_)));
+    nobodys.write_all(request).await.expect("open");
+    assert!(nobodys.read(&mut told).await.expect("answers") > 0);
+    // Who comes back with it is sent away after the handshake, whatever the handshake made of it.
+    let answer = served.ask(&with, "GET /admin/v1/session").await;
+    assert!(answer.map_or(true, |answer| answer.is_empty()));
     served.end().await;
 }
 

@@ -63,6 +63,14 @@ keys! {
         "Where the console is served, or `none`";
     CONSOLE_LOGIN "console-login" "WHEN" Some("off"),
         "required, or off: whether people must sign in to the console";
+    CONSOLE_ACME_NAMES "console-acme-names" "NAMES" None,
+        "Public names of the console, for which it gets a certificate by ACME; the authority connects to their port 443";
+    CONSOLE_ACME_DIRECTORY "console-acme-directory" "URL" Some(kvorum_pki::acme::LETS_ENCRYPT),
+        "The directory of the authority that the console's public certificate comes from";
+    CONSOLE_ACME_EMAIL "console-acme-email" "ADDRESSES" None,
+        "Whom that authority may write to";
+    CONSOLE_ACME_CA_FILE "console-acme-ca-file" "FILE" None,
+        "PEM certificates that the directory's own certificate ends in; the system's if not given";
     CERT_FILE "cert-file" "FILE" None,
         "PEM certificate chain for https:// client, metrics and console URLs; the cluster makes its own if not given";
     KEY_FILE "key-file" "FILE" None,

@@ -8,10 +8,12 @@ use std::time::Duration;
 use kvorum_admin::Login;
 use kvorum_member::compactor::Retention;
 use kvorum_member::tokens::AuthOptions;
+use kvorum_pki::acme::AcmeOptions;
 use kvorum_v3rpc::Access;
 use rustls::ServerConfig;
 
 use super::access;
+use super::acme;
 use super::advertise::Advertised;
 use super::auth;
 use super::cluster::{self, ClusterSettings};
@@ -66,6 +68,8 @@ pub(crate) struct Settings {
     pub(crate) extensive_metrics: bool,
     /// Whether people must sign in to the console.
     pub(crate) console_login: Login,
+    /// A certificate for its public names, if it has any.
+    pub(crate) console_acme: Option<AcmeOptions>,
     /// What is logged, and how.
     pub(crate) logging: Logging,
 }
@@ -144,7 +148,8 @@ fn settings(reader: &mut Reader) -> Option<Settings> {
     let is_named = reader.is_given(keys::NAME);
     let cluster = cluster::read(reader);
     let advertised = Advertised::read(reader);
-    let listen = listen(reader, advertised.as_ref());
+    let console_login = console_login(reader);
+    let listen = listen(reader, advertised.as_ref(), console_login);
     let advertise_client_urls = match &advertised {
         Some(advertised) if !reader.is_given(keys::ADVERTISE_CLIENT_URLS) => {
             Some(vec![advertised.client_url()])
@@ -174,12 +179,9 @@ fn settings(reader: &mut Reader) -> Option<Settings> {
         true => reader.count(keys::IO_THREADS, 1, IO_THREADS_MAX),
         false => Some(default_io_threads()),
     };
-    let extensive_metrics = reader.read(keys::METRICS, |text| match text {
-        "basic" => Ok(false),
-        "extensive" => Ok(true),
-        _ => Err("use basic or extensive".to_owned()),
-    });
-    let console_login = console_login(reader);
+    let extensive_metrics = extensive_metrics(reader);
+    let console = listen.as_ref().and_then(|listen| listen.console);
+    let console_acme = acme::read(reader, data_dir.as_deref(), console);
     let logging = logging::read(reader);
     let listen = listen?;
     if advertised.is_none() {
@@ -204,7 +206,16 @@ fn settings(reader: &mut Reader) -> Option<Settings> {
         io_threads: usize::try_from(io_threads?).ok()?,
         extensive_metrics: extensive_metrics?,
         console_login: console_login?,
+        console_acme: console_acme?,
         logging: logging?,
+    })
+}
+
+fn extensive_metrics(reader: &mut Reader) -> Option<bool> {
+    reader.read(keys::METRICS, |text| match text {
+        "basic" => Ok(false),
+        "extensive" => Ok(true),
+        _ => Err("use basic or extensive".to_owned()),
     })
 }
 
@@ -247,7 +258,11 @@ fn can_be_written(path: &Path) -> bool {
     }
 }
 
-fn listen(reader: &mut Reader, advertised: Option<&Advertised>) -> Option<Listen> {
+fn listen(
+    reader: &mut Reader,
+    advertised: Option<&Advertised>,
+    login: Option<Login>,
+) -> Option<Listen> {
     let clients = match advertised {
         Some(advertised) if !reader.is_given(keys::LISTEN_CLIENT_URLS) => {
             Some(advertised.clients())
@@ -261,7 +276,8 @@ fn listen(reader: &mut Reader, advertised: Option<&Advertised>) -> Option<Listen
         _ => reader.optional_listen_urls(keys::LISTEN_PEER_URLS),
     };
     if let Some(&[url, ..]) = console.as_deref() {
-        check_console(reader, url, console.as_deref().map_or(0, <[_]>::len));
+        let count = console.as_deref().map_or(0, <[_]>::len);
+        check_console(reader, url, count, login);
     }
     let (clients, metrics, console, peers) = (clients?, metrics?, console?, peers?);
     plain::check(reader, &clients, &metrics, &console);
@@ -286,23 +302,30 @@ fn listen(reader: &mut Reader, advertised: Option<&Advertised>) -> Option<Listen
     })
 }
 
-/// The console has no login yet, and it speaks plain HTTP: it must not be reachable from elsewhere.
-fn check_console(reader: &mut Reader, url: ListenUrl, count: usize) {
+/// Without TLS whoever sees the network reads passwords, and without a login whoever comes reads every key: such a console
+/// stays on this machine.
+fn check_console(reader: &mut Reader, url: ListenUrl, count: usize, login: Option<Login>) {
     let key = keys::LISTEN_CONSOLE_URL;
+    let port = url.address.port();
     if count > 1 {
         reader.refuse(key, "one URL only");
-    } else if url.scheme == Scheme::Https {
-        reader.refuse(
-            key,
-            "the console does not speak TLS yet: use http:// on a loopback address",
-        );
-    } else if !url.address.ip().is_loopback() {
-        let port = url.address.port();
+    } else if url.address.ip().is_loopback() {
+        // Nobody else reaches it.
+    } else if url.scheme == Scheme::Http {
         reader.refuse(
             key,
             &format!(
-                "the console has no login yet and must not be reachable from other machines: use \
-                 http://127.0.0.1:{port}, and from elsewhere `ssh -L {port}:127.0.0.1:{port}`"
+                "http:// is for loopback: use https://{}, or http://127.0.0.1:{port} and from elsewhere \
+                 `ssh -L {port}:127.0.0.1:{port}`",
+                url.address
+            ),
+        );
+    } else if login == Some(Login::Off) {
+        reader.refuse(
+            key,
+            &format!(
+                "the console has no login and must not be reachable from other machines: add --console-login required, \
+                 or use https://127.0.0.1:{port}"
             ),
         );
     }

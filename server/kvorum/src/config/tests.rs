@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::{Problem, Settings, read};
 
+mod console;
 mod peers;
 mod plain;
 mod shipped;
@@ -217,21 +218,6 @@ const BAD_VALUES: &[(&str, &str, &str)] = &[
         "nobody can dial \"all addresses\"",
     ),
     ("listen-metrics-urls", "", "write `none` to turn it off"),
-    (
-        "listen-console-url",
-        "http://0.0.0.0:2382",
-        "the console has no login yet",
-    ),
-    (
-        "listen-console-url",
-        "https://127.0.0.1:1",
-        "does not speak TLS yet",
-    ),
-    (
-        "listen-console-url",
-        "http://127.0.0.1:1,http://127.0.0.1:3",
-        "one URL only",
-    ),
     ("quota-backend-bytes", "-1", "must not be negative"),
     ("quota-backend-bytes", "1GB", "unknown unit \"GB\": use KiB"),
     ("quota-backend-bytes", "1.5GiB", "not a whole number"),

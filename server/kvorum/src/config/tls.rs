@@ -1,5 +1,6 @@
 //! Certificate and key files, checked at the start rather than at the first connection.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -8,7 +9,7 @@ use kvorum_member::peer::{PeerTls, PeerTlsError, PeerTlsOptions};
 use kvorum_v3rpc::{TlsError, server_config};
 use rustls::ServerConfig;
 use x509_parser::pem::Pem;
-use x509_parser::prelude::X509Certificate;
+use x509_parser::prelude::{GeneralName, X509Certificate};
 
 use super::keys;
 
@@ -167,6 +168,29 @@ pub(crate) fn check_leaf(pem: &[u8], dials: bool) -> Result<(), String> {
         ),
         _ => Ok(()),
     }
+}
+
+/// The names and addresses that the first certificate is for.
+pub(crate) fn names_in(pem: &[u8]) -> Result<Vec<String>, String> {
+    let mut blocks = Pem::iter_from_buffer(pem).filter_map(Result::ok);
+    let leaf = blocks.find(|block| block.label == "CERTIFICATE");
+    let leaf = leaf.ok_or_else(|| "no certificate".to_owned())?;
+    let leaf = leaf.parse_x509().map_err(|error| error.to_string())?;
+    let names = leaf.subject_alternative_name();
+    let names = names.map_err(|error| error.to_string())?;
+    let names = names.iter().flat_map(|names| &names.value.general_names);
+    let names = names.filter_map(|name| match name {
+        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+        GeneralName::IPAddress(bytes) => address(bytes).map(|address| address.to_string()),
+        _ => None,
+    });
+    Ok(names.collect())
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let four = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    let sixteen = <[u8; 16]>::try_from(bytes).map(IpAddr::from);
+    four.or(sixteen).ok()
 }
 
 fn check_validity(leaf: &X509Certificate<'_>) -> Result<(), String> {

@@ -29,6 +29,7 @@ fn the_shipped_file_names_every_key_at_its_default() {
                 "client-cert-auth",
                 "large-request-memory",
                 "initial-cluster =",
+                "acme",
             ]
             .iter()
             .any(|word| line.contains(word))
