@@ -1,5 +1,10 @@
 //! The console's login in a running member: from the link in its log over a restart to a reset at the machine.
 
+mod https;
+mod public;
+mod several;
+mod shown;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
@@ -19,9 +24,30 @@ struct Browser {
     cookie: String,
 }
 
+/// An answer, as it came.
 struct Answer {
     status: u16,
+    head: String,
     body: Value,
+}
+
+impl Answer {
+    fn read(text: &str) -> Self {
+        let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");
+        let status = head.split(' ').nth(1).and_then(|word| word.parse().ok());
+        Self {
+            status: status.expect("a status"),
+            head: head.to_ascii_lowercase(),
+            body: serde_json::from_str(body).unwrap_or(Value::Null),
+        }
+    }
+
+    /// The cookie that it sets, if it sets one.
+    fn cookie(&self) -> Option<&str> {
+        let lines = self.head.lines();
+        let set = lines.filter_map(|line| line.strip_prefix("set-cookie: "));
+        set.filter_map(|set| set.split(';').next()).next()
+    }
 }
 
 impl Browser {
@@ -47,17 +73,11 @@ impl Browser {
         socket.write_all(request.as_bytes()).expect("is open");
         let mut answer = String::new();
         socket.read_to_string(&mut answer).expect("answers in text");
-        let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
-        let status = head.split(' ').nth(1).and_then(|word| word.parse().ok());
-        for line in head.lines() {
-            if let Some(set) = line.strip_prefix("set-cookie: ") {
-                self.cookie = set.split(';').next().unwrap_or_default().to_owned();
-            }
+        let answer = Answer::read(&answer);
+        if let Some(cookie) = answer.cookie() {
+            self.cookie = cookie.to_owned();
         }
-        Answer {
-            status: status.expect("a status"),
-            body: serde_json::from_str(body).unwrap_or(Value::Null),
-        }
+        answer
     }
 
     fn post(&mut self, path: &str, body: &Value) -> Answer {

@@ -151,6 +151,8 @@ pub struct Options {
     pub flags: Vec<String>,
     /// The client port; 0 lets the server choose.
     pub client_port: u16,
+    /// Where the console is.
+    pub console_url: String,
 }
 
 impl Options {
@@ -163,6 +165,7 @@ impl Options {
             wrapper: Vec::new(),
             flags: Vec::new(),
             client_port: 0,
+            console_url: "http://127.0.0.1:0".to_owned(),
         }
     }
 
@@ -190,7 +193,7 @@ impl Options {
             .arg(&self.data_dir)
             .args(["--listen-client-urls", &client])
             .args(["--client-allow-plain", "true"])
-            .args(["--listen-console-url", "http://127.0.0.1:0"])
+            .args(["--listen-console-url", &self.console_url])
             .args(["--console-allow-plain", "true"])
             .args(["--listen-metrics-urls", "http://127.0.0.1:0"])
             .args(&self.flags);
