@@ -17,6 +17,9 @@ use crate::types::MemberId;
 
 /// Longest certificate, bytes.
 pub(super) const DER_BYTES: usize = 16 << 10;
+/// A client is given so long, or a tenth of the grace period if that is less, to take up a certificate that was signed for
+/// it: it is signed before it is in the client's files, and those are read when the client finds time.
+const TAKE_UP_MAX_S: i64 = 300;
 /// Longest grace period.
 const GRACE_MAX_S: i64 = 366 * 24 * 3600;
 
@@ -85,8 +88,9 @@ impl Trust {
         let grace_until_unix_s = issuer.since_unix_s.saturating_add(rotation.grace_s);
         let users = self.users_of_old(rotation, now_unix_s);
         let is_over = rotation.end_grace || now_unix_s >= grace_until_unix_s;
+        let is_done = users.is_empty() && !self.is_taken_up_now(rotation, now_unix_s);
         Progress {
-            stage: match is_over || users.is_empty() {
+            stage: match is_over || is_done {
                 true => Stage::Drop,
                 false => Stage::Grace,
             },
@@ -124,6 +128,17 @@ impl Trust {
             of_root.map(|c| &c.subject).collect()
         };
         of(false).difference(&of(true)).copied().cloned().collect()
+    }
+
+    /// True while somebody may still show a certificate of the old root, since the one of the new root was signed just now.
+    fn is_taken_up_now(&self, rotation: &TrustRotation, now_unix_s: i64) -> bool {
+        let pause_s = (rotation.grace_s / 10).min(TAKE_UP_MAX_S);
+        let is_new = |c: &&TrustCertificate| c.root == rotation.new_root;
+        let old = self.certificates().filter(|c| !is_new(c));
+        let had_one: BTreeSet<&String> = old.map(|c| &c.subject).collect();
+        self.certificates().filter(is_new).any(|c| {
+            c.issued_unix_s.saturating_add(pause_s) > now_unix_s && had_one.contains(&c.subject)
+        })
     }
 
     pub(super) fn begin_rotation(

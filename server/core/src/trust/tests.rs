@@ -301,6 +301,13 @@ fn a_rotation_goes_through_its_stages_and_skips_none() {
     assert_eq!(cluster.drop_old(), Err(TrustRefused::RotationWaits));
     // Ann gets a certificate of the new root.
     cluster.does(certificate(2, "ann", 2));
+    let progress = cluster.trust.progress(&cluster.members, NOW);
+    assert_eq!((progress.stage, progress.users.len()), (Stage::Grace, 0));
+    assert_eq!(cluster.drop_old(), Err(TrustRefused::RotationWaits));
+    // It may be on its way to her still.
+    cluster.now += 299;
+    assert_eq!(cluster.stage(), Stage::Grace);
+    cluster.now += 1;
     assert_eq!(cluster.stage(), Stage::Drop);
     cluster.drop_old().expect("nothing needs it");
     assert_eq!(cluster.stage(), Stage::None);
