@@ -175,6 +175,7 @@ fn meaning(path: &str, message: Bytes) -> Option<Meaning> {
         "etcdserverpb.Auth" => auth(name, message),
         "v3lockpb.Lock" | "v3electionpb.Election" => concurrency(name, message),
         "kvorumpb.Membership" => other!(message, kvorumpb::ReplaceMemberRequest),
+        "kvorumpb.Trust" => trust(name, message),
         "grpc.health.v1.Health" => other!(message, healthpb::HealthCheckRequest),
         _ => None,
     }
@@ -212,6 +213,20 @@ fn cluster(name: &str, message: Bytes) -> Option<Meaning> {
         "MemberUpdate" => other!(message, pb::MemberUpdateRequest),
         "MemberList" => other!(message, pb::MemberListRequest),
         "MemberPromote" => other!(message, pb::MemberPromoteRequest),
+        _ => None,
+    }
+}
+
+fn trust(name: &str, message: Bytes) -> Option<Meaning> {
+    match name {
+        "TokenCreate" => other!(message, kvorumpb::TokenCreateRequest),
+        "TokenList" => other!(message, kvorumpb::TokenListRequest),
+        "TokenRevoke" => other!(message, kvorumpb::TokenRevokeRequest),
+        "CertificateIssue" => other!(message, kvorumpb::CertificateIssueRequest),
+        "CertificateList" => other!(message, kvorumpb::CertificateListRequest),
+        "Revoke" | "Unrevoke" => other!(message, kvorumpb::RevokeCertificateRequest),
+        "RotateCa" => other!(message, kvorumpb::RotateCaRequest),
+        "TrustStatus" => other!(message, kvorumpb::TrustStatusRequest),
         _ => None,
     }
 }
