@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use kvorum_proto::etcdserverpb::{self as pb, request_op::Request as Op};
 
 use super::encoding::{self, Pair, key_of, numbers_of};
 use super::hash::KvHasher;
 use super::key_index::KeyIndex;
 use super::recent::Recent;
+use super::txn::is_serializable;
 use super::{Interval, Restore, Store};
 use crate::backend::{BackendError, Record, Records};
 use crate::types::{Index, Revision, Term};
@@ -220,6 +222,26 @@ fn a_restored_store_reads_as_the_one_before() {
 fn an_empty_store_has_the_hash_of_its_bucket_name() {
     // CRC-32C of "key".
     assert_eq!(KvHasher::new(-1, 1).finish(), crc32c_of(b"key"));
+}
+
+#[test]
+fn only_a_transaction_whose_ranges_all_say_so_is_serializable() {
+    let range = |serializable| pb::RequestOp {
+        request: Some(Op::RequestRange(pb::RangeRequest {
+            serializable,
+            ..Default::default()
+        })),
+    };
+    let txn = |success: Vec<_>, failure: Vec<_>| pb::TxnRequest {
+        success,
+        failure,
+        ..Default::default()
+    };
+    let local = range(true);
+    assert!(is_serializable(&txn(vec![local.clone()], vec![])));
+    assert!(is_serializable(&txn(vec![], vec![local.clone()])));
+    assert!(!is_serializable(&txn(vec![local], vec![range(false)])));
+    assert!(!is_serializable(&txn(vec![], vec![])), "it only compares");
 }
 
 /// Bit by bit, to check the table.

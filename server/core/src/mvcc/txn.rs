@@ -268,14 +268,16 @@ pub fn is_read_only(r: &pb::TxnRequest) -> bool {
     r.success.iter().chain(&r.failure).all(plain)
 }
 
-/// True if every range of a read-only transaction is serializable.
+/// True if a read-only transaction has ranges, and every one is serializable. One that only compares asked for nothing of
+/// the kind, and is linearizable; etcd's isTxnSerializable lets it read what the member happens to have.
 #[must_use]
 pub fn is_serializable(r: &pb::TxnRequest) -> bool {
     let local = |op: &pb::RequestOp| match &op.request {
         Some(Op::RequestRange(r)) => r.serializable,
         _ => false,
     };
-    r.success.iter().chain(&r.failure).all(local)
+    let mut ranges = r.success.iter().chain(&r.failure).peekable();
+    ranges.peek().is_some() && ranges.all(local)
 }
 
 /// A read-only transaction, at one revision, and what it came to.
