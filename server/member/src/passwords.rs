@@ -1,5 +1,6 @@
 //! Passwords: hashed with bcrypt before anything else sees them, and never on a thread that serves others.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -32,7 +33,7 @@ pub enum PasswordError {
 #[derive(Debug)]
 pub(crate) struct Passwords {
     cost: u32,
-    places: Semaphore,
+    places: Arc<Semaphore>,
 }
 
 impl Passwords {
@@ -41,7 +42,7 @@ impl Passwords {
         let cost = if (4..=31).contains(&cost) { cost } else { 10 };
         Self {
             cost,
-            places: Semaphore::new(AT_ONCE),
+            places: Arc::new(Semaphore::new(AT_ONCE)),
         }
     }
 
@@ -76,12 +77,16 @@ impl Passwords {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, PasswordError> {
-        let place = tokio::time::timeout(PATIENCE, self.places.acquire());
-        let _place = place
+        let place = tokio::time::timeout(PATIENCE, self.places.clone().acquire_owned());
+        let place = place
             .await
             .map_err(|_| PasswordError::Busy)?
             .map_err(|_| PasswordError::System)?;
-        let working = tokio::task::spawn_blocking(work);
+        // The place is the work's: whoever asked may hang up, and the work goes on.
+        let working = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            work()
+        });
         working.await.map_err(|_| PasswordError::System)
     }
 }

@@ -70,8 +70,14 @@ pub(super) struct Hashing {
     waiting: Arc<Semaphore>,
 }
 
-/// A place at the hash; whoever has one may try a password.
+/// A place at the hash; whoever has one may try a password. It is kept by what is computed, too: whoever asked may hang
+/// up, and the work goes on.
+#[derive(Clone)]
 pub(super) struct Turn {
+    _place: Arc<Place>,
+}
+
+struct Place {
     _computing: OwnedSemaphorePermit,
     _waiting: OwnedSemaphorePermit,
 }
@@ -100,9 +106,12 @@ impl Hashing {
         let waiting = Arc::clone(&self.waiting).try_acquire_owned();
         let waiting = waiting.map_err(|_| busy())?;
         let computing = Arc::clone(&self.computing).acquire_owned().await;
-        Ok(Turn {
+        let place = Place {
             _computing: computing.map_err(|_| busy())?,
             _waiting: waiting,
+        };
+        Ok(Turn {
+            _place: Arc::new(place),
         })
     }
 }
@@ -114,7 +123,9 @@ impl Turn {
         password: Password,
         hash: Option<String>,
     ) -> Result<bool, ApiError> {
+        let turn = self.clone();
         let compared = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
             let known = hash.is_some();
             let hash = hash.unwrap_or_else(|| NOBODYS.to_owned());
             let parsed = PasswordHash::new(&hash).map_err(|e| broken(&e))?;
@@ -126,7 +137,9 @@ impl Turn {
 
     /// The hash to keep, as a PHC string.
     pub(super) async fn hash(&self, password: Password) -> Result<String, ApiError> {
+        let turn = self.clone();
         let hashed = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
             let mut salt = [0; SALT_BYTES];
             getrandom::fill(&mut salt).map_err(|e| broken(&e))?;
             let salt = SaltString::encode_b64(&salt).map_err(|e| broken(&e))?;
