@@ -47,9 +47,9 @@ pub(crate) fn answer(shared: &Arc<Shared>, ask: PeerAsk) {
     else {
         return ask.answer(Told::Refused("the member cannot take it".into()));
     };
-    // Somebody without a place in the cluster has none to give away.
-    if ask.from.is_none() {
-        return ask.answer(Told::Refused("only a member asks for that".into()));
+    // Everybody may give away his own place, and nobody another's: the one who asks may have been removed since.
+    if ask.from != Some(MemberId(request.old_member)) {
+        return ask.answer(Told::Refused("a member asks for itself only".into()));
     }
     tokio::spawn(async move {
         let told = replace(&handle, request).await;
