@@ -37,7 +37,11 @@ pub(crate) fn install(shared: &Shared, staged: Staged) -> Result<Index, String> 
         shared.auth.publish(machine.auth().clone());
     }
     // What was said of tokens in the entries that were skipped is lost.
-    shared.auth.tell(&AuthEvent::AllForgotten);
+    let forgotten = AuthEvent::AllForgotten;
+    shared
+        .authentication
+        .heard(&forgotten, shared.clock.now_ms());
+    shared.auth.tell(&forgotten);
     shared.flushed.send_replace(restored.applied.0);
     tracing::info!(
         applied = restored.applied.0,
