@@ -1,7 +1,7 @@
 //! The change of the root. Where it stands follows from facts that are replicated anyway, so whoever leads goes on where
 //! the one before stopped, whatever crashed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kvorum_proto::kvorumpb::{
     CertificateKind, RotationBegin, RotationForce, TrustAck, TrustCertificate, TrustRoot,
@@ -115,19 +115,25 @@ impl Trust {
             .collect()
     }
 
-    /// Users with a certificate of the old root that still runs, and none of the new one.
+    /// Users with more certificates of the old root that still run than of the new one: several machines may show the same
+    /// name, and each has its own.
     fn users_of_old(&self, rotation: &TrustRotation, now_unix_s: i64) -> Vec<String> {
         let runs = |c: &&TrustCertificate| {
             let denied = self.denied_serials.contains_key(&c.serial)
                 || self.denied_users.contains_key(&c.subject);
             c.not_after_unix_s > now_unix_s && !denied && c.kind() != CertificateKind::Node
         };
-        let of = |new: bool| -> BTreeSet<&String> {
-            let certificates = self.certificates().filter(runs);
-            let of_root = certificates.filter(|c| (c.root == rotation.new_root) == new);
-            of_root.map(|c| &c.subject).collect()
-        };
-        of(false).difference(&of(true)).copied().cloned().collect()
+        let mut behind: BTreeMap<(i32, &String), i64> = BTreeMap::new();
+        for certificate in self.certificates().filter(runs) {
+            let renewed = certificate.root == rotation.new_root;
+            let count = behind
+                .entry((certificate.kind, &certificate.subject))
+                .or_default();
+            *count += if renewed { -1 } else { 1 };
+        }
+        let users = behind.into_iter().filter(|(_, count)| *count > 0);
+        let users: BTreeSet<&String> = users.map(|((_, user), _)| user).collect();
+        users.into_iter().cloned().collect()
     }
 
     /// True while somebody may still show a certificate of the old root, since the one of the new root was signed just now.

@@ -265,6 +265,27 @@ fn tokens_that_make_no_sense_are_refused() {
 }
 
 #[test]
+fn a_rotation_waits_for_each_machine_of_a_user_who_has_several() {
+    let mut cluster = Cluster::ready(&[1, 2, 3]);
+    cluster.ack_all(1);
+    for serial in [1, 2, 3] {
+        cluster.does(certificate(serial, "apiserver", 1));
+    }
+    cluster.begin(30 * DAY).expect("begun");
+    cluster.ack_all(1);
+    cluster.issue_from(2).expect("all trust it");
+    cluster.ack_all(2);
+    for serial in [4, 5] {
+        cluster.does(certificate(serial, "apiserver", 2));
+        let progress = cluster.trust.progress(&cluster.members, cluster.now);
+        assert_eq!(progress.users, ["apiserver"]);
+    }
+    cluster.does(certificate(6, "apiserver", 2));
+    cluster.now += 300;
+    assert_eq!(cluster.stage(), Stage::Drop);
+}
+
+#[test]
 fn a_rotation_goes_through_its_stages_and_skips_none() {
     let mut cluster = Cluster::ready(&[1, 2, 3]);
     cluster.ack_all(1);

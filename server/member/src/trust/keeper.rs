@@ -42,8 +42,6 @@ pub struct Keeper {
     authority: Arc<Authority>,
     own: Own,
     listeners: Listeners,
-    /// The administrator's certificate is a new one that is not on the cluster's list yet.
-    unlisted_admin: bool,
     /// The roots in the file are not those that are trusted.
     unwritten_roots: bool,
     /// The last failure that was told.
@@ -80,7 +78,6 @@ impl Keeper {
             authority,
             own,
             listeners,
-            unlisted_admin: false,
             unwritten_roots: false,
             told: None,
         })
@@ -206,9 +203,8 @@ impl Keeper {
         let accepted = Arc::new(self.authority.accepted(trust));
         let jitter = jitter(self.options.member_id.0);
         let renewing = self.renew(handle, trust, &accepted, jitter);
-        // Whom to trust is put into effect also where nothing can be renewed, as on a full disk.
+        // Where nothing can be renewed, as on a full disk, all the rest goes on: whom to trust, and what others wait for.
         self.put_into_effect(&accepted)?;
-        renewing?;
         let newest = trust.acks().map(|ack| {
             let told = (ack.serial.to_vec(), ack.not_after_unix_s);
             (MemberId(ack.member_id), told)
@@ -216,13 +212,11 @@ impl Keeper {
         self.listeners.peer.note_newest(newest.collect());
         self.files.remove(FOUNDING)?;
         self.acknowledge(handle, trust).await?;
-        if self.unlisted_admin {
-            self.list_admin(handle, trust).await?;
-            self.unlisted_admin = false;
-        }
+        self.list_admin(handle, trust).await?;
         if handle.leads() {
             leader::step(handle, &self.authority, trust, jitter).await?;
         }
+        renewing?;
         let stage = trust.progress(&handle.member_table(), unix_s()).stage;
         if stage != Stage::None {
             return Ok(LOOK_SOON);
@@ -275,7 +269,6 @@ impl Keeper {
 
     fn put_into_effect(&mut self, accepted: &Arc<kvorum_pki::Trust>) -> Result<(), TrustError> {
         let renewed = self.own.take_renewed();
-        self.unlisted_admin |= renewed.admin;
         let known = self.listeners.trusted();
         if known != *accepted || renewed.node || renewed.other {
             self.unwritten_roots |= known.roots != accepted.roots;
@@ -310,19 +303,28 @@ impl Keeper {
         Ok(())
     }
 
+    /// The administrator's certificate of this member is on the list, so that it can be found there and revoked.
     async fn list_admin(&self, handle: &Handle, trust: &Trust) -> Result<(), StepError> {
         let Some(admin) = &self.own.admin else {
             return Ok(());
         };
+        let chain = admin.chain();
+        let what = TrustError::pki("pki/admin.pem");
+        let serial = match (chain.serial(), chain.validity()) {
+            (Ok(serial), Ok(validity)) if validity.not_after_unix > unix_s() => serial,
+            (Ok(_), Ok(_)) => return Ok(()),
+            (Err(error), _) | (_, Err(error)) => return Err(what(error).into()),
+        };
+        if trust.certificates().any(|c| c.serial == serial.as_bytes()) {
+            return Ok(());
+        }
         let Some(clerk) = handle.shared.clerk.get() else {
             return Ok(());
         };
         let kind = kvorum_proto::kvorumpb::CertificateKind::Admin;
         let by = format!("member {:x}", self.options.member_id.0);
-        let root = trust.issuer().map_or(0, |issuer| issuer.root);
-        clerk
-            .list(handle, admin.chain(), kind, "root", root, &by)
-            .await
+        let root = root_of(trust, chain.certificates());
+        clerk.list(handle, chain, kind, "root", root, &by).await
     }
 }
 

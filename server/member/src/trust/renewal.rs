@@ -40,8 +40,6 @@ pub(crate) struct Renewed {
     pub(crate) node: bool,
     /// Of what others see.
     pub(crate) other: bool,
-    /// A client's, which the cluster keeps a list of.
-    pub(crate) admin: bool,
 }
 
 /// What a certificate ought to be.
@@ -212,7 +210,6 @@ impl Own {
             let made = renewing.sign(&issuer, subject, renewing.options.client_life)?;
             files.write_admin(&made)?;
             self.admin = Some(made);
-            self.renewed.admin = true;
         }
         if join {
             let life_s = JOIN_LIFE_S.min(seconds(renewing.options.node_life));
