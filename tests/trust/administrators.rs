@@ -108,17 +108,17 @@ async fn log_in(rpc: &Rpc, name: &str) -> MetadataMap {
 async fn with_users_the_role_root_is_as_good_and_a_token_decides() {
     let cluster = Cluster::start().await;
     let nobody = cluster.rpc(None).await;
-    add_user(&nobody, "root", "root").await;
-    add_user(&nobody, "ann", "reader").await;
+    let admin = cluster.badge(CertificateKind::Admin, "boss", 0).await;
+    let admin = cluster.rpc(Some(&admin)).await;
+    add_user(&admin, "root", "root").await;
+    add_user(&admin, "ann", "reader").await;
     let none = MetadataMap::new();
     let enable = pb::AuthEnableRequest {};
-    nobody.with(&none, enable).await.expect("root exists");
+    admin.with(&none, enable).await.expect("root exists");
     all_refused(&nobody, &none, "or log in as a user").await;
     let (root, ann) = (log_in(&nobody, "root").await, log_in(&nobody, "ann").await);
     all_pass(&nobody, &root).await;
     all_refused(&nobody, &ann, "\"ann\" has not the role root").await;
-    let admin = cluster.badge(CertificateKind::Admin, "boss", 0).await;
-    let admin = cluster.rpc(Some(&admin)).await;
     // There is no user of this name, and none is needed.
     all_pass(&admin, &none).await;
     // Whoever forwards others' calls does not lend them its own rights.
@@ -133,6 +133,53 @@ async fn with_users_the_role_root_is_as_good_and_a_token_decides() {
     let client = cluster.client("root").await;
     let client = cluster.rpc(Some(&client)).await;
     all_pass(&client, &none).await;
+}
+
+/// The role root administers the trust, so whoever could hand it out while authentication is off would take over the
+/// authority.
+#[tokio::test]
+async fn while_authentication_is_off_only_administrators_make_users_and_roles() {
+    const OPEN: [&str; 6] = [
+        "AuthStatus",
+        "Authenticate",
+        "UserGet",
+        "UserList",
+        "RoleGet",
+        "RoleList",
+    ];
+    let cluster = Cluster::start().await;
+    let none = MetadataMap::new();
+    let nobody = cluster.rpc(None).await;
+    let client = cluster.client("mallory").await;
+    let client = cluster.rpc(Some(&client)).await;
+    let changes = METHODS
+        .iter()
+        .filter(|method| method.service == "etcdserverpb.Auth" && !OPEN.contains(&method.name));
+    let mut asked = 0;
+    for method in changes {
+        for (caller, part) in [(&nobody, "no certificate"), (&client, "\"mallory\" is not")] {
+            let answer: Result<Raw, Status> =
+                caller.first(method, Raw::default(), none.clone()).await;
+            let refused = answer.expect_err(method.name);
+            assert_eq!(refused.code(), Code::PermissionDenied, "{}", method.name);
+            assert!(
+                refused.message().contains(part),
+                "{}: {refused}",
+                method.name
+            );
+        }
+        asked += 1;
+    }
+    assert_eq!(asked, 11);
+    // Keys are open to everybody until authentication is on, as they are with etcd.
+    let get = pb::RangeRequest {
+        key: "a".into(),
+        ..Default::default()
+    };
+    client
+        .with(&none, get)
+        .await
+        .expect("authentication is off");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use kvorum_proto::{authpb, etcdserverpb as pb};
+use kvorum_proto::{authpb, etcdserverpb as pb, kvorumpb::CertificateKind};
 use tonic::{
     Code, Status,
     metadata::{MetadataMap, MetadataValue},
@@ -26,7 +26,9 @@ async fn log_in(rpc: &Rpc, name: &str) -> Result<MetadataMap, Status> {
 }
 
 /// `root`, and these users who may have all keys.
-async fn switch_on(rpc: &Rpc, users: &[&str]) {
+async fn switch_on(cluster: &Cluster, users: &[&str]) {
+    let admin = cluster.badge(CertificateKind::Admin, "boss", 0).await;
+    let rpc = cluster.rpc(Some(&admin)).await;
     let none = MetadataMap::new();
     let role = |name: &str| pb::AuthRoleAddRequest { name: name.into() };
     rpc.with(&none, role("all")).await.expect("a role");
@@ -72,7 +74,7 @@ fn get() -> pb::RangeRequest {
 async fn a_revoked_user_is_refused_by_token_and_password_while_others_go_on() {
     let cluster = Cluster::start().await;
     let rpc = cluster.rpc(None).await;
-    switch_on(&rpc, &["ann", "bob"]).await;
+    switch_on(&cluster, &["ann", "bob"]).await;
     let (ann, bob) = (log_in(&rpc, "ann").await, log_in(&rpc, "bob").await);
     let (ann, bob) = (ann.expect("known"), bob.expect("known"));
     let mut ends_soon = watching(&rpc, ann.clone()).await;
@@ -125,7 +127,7 @@ async fn a_token_is_no_way_round_a_revoked_certificate() {
     let cluster = Cluster::start().await;
     let badge = cluster.client("ann").await;
     let rpc = cluster.rpc(Some(&badge)).await;
-    switch_on(&rpc, &["bob"]).await;
+    switch_on(&cluster, &["bob"]).await;
     let bob = log_in(&rpc, "bob").await.expect("known");
     let mut watch = watching(&rpc, bob.clone()).await;
     cluster.deny_badge(&badge).await;

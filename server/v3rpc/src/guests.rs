@@ -43,6 +43,11 @@ impl Guests {
         }
     }
 
+    /// True where administrators show certificates of the cluster's own authority.
+    pub(crate) fn knows_administrators(&self) -> bool {
+        self.trust.is_some()
+    }
+
     /// Who has shown this in a handshake. One that was resumed is judged as a new one.
     ///
     /// # Errors

@@ -8,7 +8,8 @@ use kvorum_member::{Caller, Handle, Need};
 
 use crate::{error::Status, frame::decode};
 
-/// Who may make a call while authentication is on. While it is off everybody may, except for [`Rule::Administrator`].
+/// Who may make a call while authentication is on. While it is off everybody may, except for [`Rule::Administrator`]
+/// and [`Rule::RootMaker`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rule {
     /// Anybody: probes, scrapers, and whoever is about to say a password.
@@ -19,6 +20,9 @@ pub(crate) enum Rule {
     AuthenticatedByNeeds,
     /// Whoever has the role root.
     Root,
+    /// Whoever has the role root. That role comes with the trust in this cluster: while authentication is off, only an
+    /// administrator of that trust hands it out, where the listener knows administrators.
+    RootMaker,
     /// Whoever has the role root; to look is open to whoever says who he is.
     RootUnlessLooking,
     /// Whoever has permission for the keys that the request names. Decided where the request is understood, behind the
@@ -48,7 +52,7 @@ impl Rule {
             Self::Administrator => return Err(Error::PermissionDenied.into()),
             _ if !handle.is_auth_enabled() => return Ok(()),
             Self::Authenticated | Self::AuthenticatedByNeeds => Need::Authenticated,
-            Self::Root => Need::Admin,
+            Self::Root | Self::RootMaker => Need::Admin,
             Self::RootUnlessLooking => needs::alarm(&decode(message.clone())?),
         };
         Ok(handle.permit(caller, &[need])?)

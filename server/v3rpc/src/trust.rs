@@ -23,7 +23,7 @@ impl From<TrustCallError> for Status {
     fn from(error: TrustCallError) -> Self {
         let code = match error {
             TrustCallError::Refused(refused) => return refused.into(),
-            TrustCallError::Request(_) => Code::InvalidArgument,
+            TrustCallError::Request(_) | TrustCallError::RootAsUser => Code::InvalidArgument,
             TrustCallError::NoAddress => Code::FailedPrecondition,
             TrustCallError::Own(_) => Code::Internal,
         };
@@ -147,9 +147,6 @@ async fn certificate_list(handle: &Handle, message: Bytes) -> Result<Bytes, Stat
     })
 }
 
-/// The user of the administrator's certificate that each member has.
-const ROOT: &str = "root";
-
 fn denial(by: &str, message: Bytes) -> Result<TrustDenial, Status> {
     use revoke_certificate_request::Subject;
     let request: RevokeCertificateRequest = decode(message)?;
@@ -165,15 +162,7 @@ fn denial(by: &str, message: Bytes) -> Result<TrustDenial, Status> {
 }
 
 async fn revoke(handle: &Handle, by: &str, message: Bytes) -> Result<Bytes, Status> {
-    let denial = denial(by, message)?;
-    if denial.subject == Some(trust_denial::Subject::User(ROOT.to_owned())) {
-        return Err(Status::new(
-            Code::InvalidArgument,
-            "kvorum: root cannot be revoked as a whole, as nobody could take that back: revoke its certificates one by \
-             one, by their serial numbers",
-        ));
-    }
-    handle.trust_deny(denial).await?;
+    handle.trust_deny(denial(by, message)?).await?;
     frame(&RevokeCertificateResponse {
         header: header(handle),
     })

@@ -99,7 +99,8 @@ fn refusal(error: TrustCallError) -> Refusal {
     match error {
         TrustCallError::Refused(Error::Trust(_) | Error::MemberNotFound)
         | TrustCallError::Request(_)
-        | TrustCallError::NoAddress => Refusal::Invalid(text),
+        | TrustCallError::NoAddress
+        | TrustCallError::RootAsUser => Refusal::Invalid(text),
         TrustCallError::Refused(_) | TrustCallError::Own(_) => Refusal::Unavailable(text),
     }
 }

@@ -9,7 +9,8 @@ use kvorum_core::{Error, MemberId};
 use kvorum_pki::{Chain, JoinToken, RootPin, Subject, Validity, csr};
 use kvorum_proto::etcdserverpb as pb;
 use kvorum_proto::kvorumpb::{
-    CertificateKind, JoinToken as KeptToken, TokenRole, TrustCertificate, TrustDenial, trust_op::Op,
+    CertificateKind, JoinToken as KeptToken, TokenRole, TrustCertificate, TrustDenial,
+    trust_denial, trust_op::Op,
 };
 use rustls_pki_types::CertificateDer;
 use tokio::time::timeout;
@@ -27,6 +28,8 @@ const FOUNDING_TIME: Duration = Duration::from_secs(3);
 const TOKEN_LIFE_S: i64 = 30 * 60;
 /// Addresses in a token.
 const ADDRESSES_MAX: usize = 3;
+/// The user of the administrator's certificate that each member has.
+const ROOT_USER: &str = "root";
 /// The grace period of a rotation if nobody says otherwise.
 const GRACE_S: i64 = 90 * 24 * 3600;
 
@@ -45,6 +48,12 @@ pub enum TrustCallError {
          its address, and if it has run without before, `etcdctl member update ID --peer-urls=https://ADDRESS:2380`"
     )]
     NoAddress,
+    /// Nobody could take that back.
+    #[error(
+        "root cannot be revoked as a whole, as nobody could take that back: revoke its certificates one by one, by their \
+         serial numbers"
+    )]
+    RootAsUser,
     /// This member cannot use the authority's keys.
     #[error(transparent)]
     Own(TrustError),
@@ -316,7 +325,12 @@ impl Handle {
     /// # Errors
     /// It names nothing, or the cluster cannot take it now.
     pub async fn trust_deny(&self, denial: TrustDenial) -> Result<(), TrustCallError> {
-        Ok(self.trust_change(Op::Deny(denial)).await.map(drop)?)
+        let denies_root =
+            matches!(&denial.subject, Some(trust_denial::Subject::User(user)) if user == ROOT_USER);
+        match denies_root {
+            true => Err(TrustCallError::RootAsUser),
+            false => Ok(self.trust_change(Op::Deny(denial)).await.map(drop)?),
+        }
     }
 
     /// Takes a denial back.
