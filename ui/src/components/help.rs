@@ -21,8 +21,15 @@ pub(crate) fn Help(open: RwSignal<bool>) -> impl IntoView {
             dialog.close();
         }
     };
+    // Esc is told at once by `cancel`; `close` comes later, when the next key may have been pressed already.
     view! {
-        <dialog class="help" node_ref=dialog aria-labelledby="help-title" on:close=move |_| open.set(false)>
+        <dialog
+            class="help"
+            node_ref=dialog
+            aria-labelledby="help-title"
+            on:cancel=move |_: leptos::ev::Event| open.set(false)
+            on:close=move |_| open.set(false)
+        >
             <header>
                 <h2 id="help-title">"Keyboard shortcuts"</h2>
                 <button class="ghost square" aria-label="Close" on:click=close>
