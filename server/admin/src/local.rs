@@ -4,7 +4,10 @@
 //! anyway. One line of JSON each way.
 
 use std::fmt;
+use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream as Blocking;
 use std::path::{Path, PathBuf};
@@ -20,6 +23,8 @@ use tokio::sync::watch;
 
 /// In the data directory.
 const SOCKET: &str = "admin.sock";
+/// What `sun_path` holds besides its end (unix(7)).
+const ADDRESS_BYTES_MAX: usize = 107;
 const LINE_BYTES_MAX: u64 = 4096;
 /// For a request and its answer, which goes through the log.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -101,7 +106,8 @@ pub fn reset(data_dir: &Path) -> Result<LoginLink, LocalError> {
 }
 
 fn ask(data_dir: &Path, request: &Request) -> Result<LoginLink, LocalError> {
-    let mut socket = Blocking::connect(data_dir.join(SOCKET)).map_err(|source| {
+    let opened = at_socket(data_dir, |path| Blocking::connect(path));
+    let mut socket = opened.map_err(|source| {
         let data_dir = data_dir.to_owned();
         match source.kind() {
             io::ErrorKind::PermissionDenied => LocalError::NotYours { data_dir },
@@ -121,6 +127,18 @@ fn ask(data_dir: &Path, request: &Request) -> Result<LoginLink, LocalError> {
     }
 }
 
+/// Does `what` with a path of the socket that is short enough for a socket's address, however long the data
+/// directory's own is: the kernel leads `/proc/self/fd/N` to the directory that is open as N.
+fn at_socket<T>(data_dir: &Path, what: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+    let path = data_dir.join(SOCKET);
+    if path.as_os_str().as_bytes().len() <= ADDRESS_BYTES_MAX {
+        return what(&path);
+    }
+    let directory = File::open(data_dir)?;
+    let short = format!("/proc/self/fd/{}/{SOCKET}", directory.as_raw_fd());
+    what(Path::new(&short))
+}
+
 /// Opens the socket of a data directory; one that a crash has left is replaced, as the directory is locked by the
 /// caller.
 ///
@@ -132,7 +150,7 @@ pub fn listen(data_dir: &Path) -> io::Result<UnixListener> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let listener = UnixListener::bind(&path)?;
+    let listener = at_socket(data_dir, |path| UnixListener::bind(path))?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
     Ok(listener)
 }
