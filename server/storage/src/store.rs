@@ -320,6 +320,7 @@ impl StateStore {
         let mut place = self.opened.write().unwrap_or_else(PoisonError::into_inner);
         let old = std::mem::replace(&mut *place, Arc::new(opened));
         drop(place);
+        old.db.note_replaced();
         self.swaps.fetch_add(1, Ordering::SeqCst);
         drop(old);
     }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::{DatabaseError, StorageBackend};
 
@@ -11,33 +12,44 @@ use crate::error::StorageError;
 
 /// Exclusive use is guarded by the lock of the data directory, so redb's own locks are left out.
 #[derive(Debug)]
-pub(super) struct DiskBackend(Arc<dyn DiskFile>);
+pub(super) struct DiskBackend {
+    file: Arc<dyn DiskFile>,
+    given_up: Arc<AtomicBool>,
+}
 
 impl DiskBackend {
-    pub(super) fn new(file: Arc<dyn DiskFile>) -> Self {
-        Self(file)
+    /// A file, and the flag that ends all access to it.
+    pub(super) fn new(file: Arc<dyn DiskFile>, given_up: Arc<AtomicBool>) -> Self {
+        Self { file, given_up }
+    }
+
+    fn in_use(&self) -> io::Result<&dyn DiskFile> {
+        match self.given_up.load(Ordering::SeqCst) {
+            true => Err(io::Error::other("another file has taken its place")),
+            false => Ok(&*self.file),
+        }
     }
 }
 
 impl StorageBackend for DiskBackend {
     fn len(&self) -> io::Result<u64> {
-        self.0.len()
+        self.in_use()?.len()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read_at(offset, out)
+        self.in_use()?.read_at(offset, out)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
+        self.in_use()?.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync()
+        self.in_use()?.sync()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write_at(offset, data)
+        self.in_use()?.write_at(offset, data)
     }
 }
 

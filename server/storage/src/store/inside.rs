@@ -6,7 +6,8 @@
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use redb::Database;
 
@@ -42,11 +43,35 @@ impl Drop for Inside {
 
 /// The database, which is also closed as somebody who is inside.
 #[derive(Debug)]
-pub(super) struct Guarded(Option<Database>);
+pub(super) struct Guarded {
+    db: Option<Database>,
+    replaced: AtomicBool,
+    given_up: Arc<AtomicBool>,
+}
 
 impl Guarded {
-    pub(super) fn new(db: Database) -> Self {
-        Self(Some(db))
+    /// A database, and the flag that ends all access of its backend to the file.
+    pub(super) fn new(db: Database, given_up: Arc<AtomicBool>) -> Self {
+        Self {
+            db: Some(db),
+            replaced: AtomicBool::new(false),
+            given_up,
+        }
+    }
+
+    /// Another file has its name now: it is read as long as somebody needs it, and then let go as it is.
+    pub(super) fn note_replaced(&self) {
+        self.replaced.store(true, Ordering::SeqCst);
+    }
+
+    /// Keeps redb from a last commit to a file that nobody will open again. Where the file rotted, which is why a peer's
+    /// state may have taken its place, that commit could panic.
+    fn give_up(&mut self) {
+        self.given_up.store(true, Ordering::SeqCst);
+        // redb writes no more once it has seen the backend fail, and this looks there first.
+        if let Some(db) = &mut self.db {
+            let _refused = db.check_integrity();
+        }
     }
 }
 
@@ -54,20 +79,23 @@ impl Deref for Guarded {
     type Target = Database;
 
     fn deref(&self) -> &Database {
-        self.0.as_ref().expect("taken only when it is dropped")
+        self.db.as_ref().expect("taken only when it is dropped")
     }
 }
 
 impl DerefMut for Guarded {
     fn deref_mut(&mut self) -> &mut Database {
-        self.0.as_mut().expect("taken only when it is dropped")
+        self.db.as_mut().expect("taken only when it is dropped")
     }
 }
 
 impl Drop for Guarded {
     fn drop(&mut self) {
         let _inside = Inside::enter();
-        drop(self.0.take());
+        if self.replaced.load(Ordering::SeqCst) {
+            self.give_up();
+        }
+        drop(self.db.take());
     }
 }
 

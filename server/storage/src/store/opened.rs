@@ -1,6 +1,7 @@
 //! The redb file: opened, made, and what a crash left beside it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use redb::{Builder, Database, Durability, WriteTransaction};
 
@@ -39,10 +40,11 @@ impl Opened {
             let what = "the file is empty: its content was lost";
             return Err(StorageError::corrupt(&path, 0, what));
         }
+        let given_up = Arc::new(AtomicBool::new(false));
         let db = builder(options)
-            .create_with_backend(DiskBackend::new(file.clone()))
+            .create_with_backend(DiskBackend::new(file.clone(), given_up.clone()))
             .map_err(|e| describe_open(&path, e))?;
-        let db = Guarded::new(db);
+        let db = Guarded::new(db, given_up);
         Ok(Self { db, file })
     }
 
@@ -56,10 +58,11 @@ impl Opened {
         let file = disk
             .open(name, OpenMode::New)
             .map_err(|e| StorageError::io(&path, "create", e))?;
+        let given_up = Arc::new(AtomicBool::new(false));
         let db = builder(options)
-            .create_with_backend(DiskBackend::new(file.clone()))
+            .create_with_backend(DiskBackend::new(file.clone(), given_up.clone()))
             .map_err(|e| describe_open(&path, e))?;
-        let db = Guarded::new(db);
+        let db = Guarded::new(db, given_up);
         Ok(Self { db, file })
     }
 }

@@ -476,7 +476,7 @@ fn a_newer_format_is_refused_with_what_to_do() {
 fn edit(disk: &MemDisk, f: impl FnOnce(&redb::WriteTransaction)) {
     let file = disk.open(FILE, OpenMode::Existing).expect("open");
     let db = Builder::new()
-        .create_with_backend(DiskBackend::new(file))
+        .create_with_backend(DiskBackend::new(file, Arc::default()))
         .expect("database");
     let txn = db.begin_write().expect("begin");
     f(&txn);

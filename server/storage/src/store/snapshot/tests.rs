@@ -129,7 +129,13 @@ fn everything_arrives_as_it_was_when_the_snapshot_began() {
     assert!(same(&content(&receiver), &wanted));
     // Whoever was reading ends in the old state.
     assert_eq!(old.record_count().expect("count"), 7);
+    let ops = disk.ops();
     drop(old);
+    assert_eq!(
+        disk.ops(),
+        ops,
+        "nothing more is written to a file that was replaced"
+    );
     receiver.settle_base(Index(50)).expect("settle");
     receiver
         .flush([record(9000, 5)].into_iter(), &mark(51, Vec::new()))
