@@ -132,6 +132,7 @@ impl World {
     fn spoil_disk(&mut self, fault: Fault, id: u64) {
         let us = within(&mut self.dice, (100_000, 4_000_000));
         if fault == Fault::BitFlip {
+            crate::panics::note_rot();
             return self.flip_bits(id);
         }
         let slow_us = within(&mut self.dice, (5_000, 60_000));

@@ -12,6 +12,7 @@ mod life;
 mod member;
 mod mutant;
 mod net;
+mod panics;
 mod plan;
 mod queue;
 mod report;
@@ -25,6 +26,7 @@ mod world;
 
 pub use ledger::Violation;
 pub use mutant::Mutant;
+pub use panics::on_lost;
 pub use plan::{Order, Profile};
 pub use report::Figures;
 pub use run::{Ended, run};

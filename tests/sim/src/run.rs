@@ -1,9 +1,6 @@
 //! One seed from its beginning to its judgement.
 
-use std::any::Any;
-use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Once;
 
 use kvorum_core::backend::BackendError;
 use kvorum_core::mvcc::Store;
@@ -12,6 +9,7 @@ use kvorum_core::watch::History as _;
 use kvorum_proto::etcdserverpb as pb;
 
 use crate::ledger::{Checked, Violation, wrong};
+use crate::panics;
 use crate::plan::{Fault, Order, Plan};
 use crate::report::Figures;
 use crate::verdict::{self, Replay};
@@ -37,37 +35,10 @@ pub struct Ended {
     pub violation: Option<Violation>,
 }
 
-thread_local! {
-    static PLACE: RefCell<String> = const { RefCell::new(String::new()) };
-}
-
-static HOOK: Once = Once::new();
-
-/// Panics are found like any other violation, and tell their place.
-fn listen_to_panics() {
-    HOOK.call_once(|| {
-        std::panic::set_hook(Box::new(|info| {
-            let place = info.location().map(ToString::to_string).unwrap_or_default();
-            PLACE.with(|p| *p.borrow_mut() = place);
-        }));
-    });
-}
-
-/// What a panic says, and where.
-pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<String>()
-        .cloned()
-        .or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()))
-        .unwrap_or_default();
-    let place = PLACE.with(|p| p.borrow().clone());
-    format!("{text} ({place})")
-}
-
 /// Plays a seed.
 #[must_use]
 pub fn run(order: Order, told: bool) -> Ended {
-    listen_to_panics();
+    panics::listen(order.seed);
     kvorum_core::mutants::set(order.mutant);
     let plan = Plan::draw(order);
     let mut world = World::new(plan, told);
@@ -78,7 +49,7 @@ pub fn run(order: Order, told: bool) -> Ended {
     let played = catch_unwind(AssertUnwindSafe(|| play(&mut world)));
     let violation = match played {
         Ok(result) => result.err(),
-        Err(panic) => Some(Violation(format!("panic: {}", panic_text(&*panic)))),
+        Err(panic) => Some(Violation(format!("panic: {}", panics::text(&*panic)))),
     };
     let broken = violation.is_some();
     let flipped = world.figures.faults.contains_key(&Fault::BitFlip);
@@ -98,7 +69,7 @@ pub fn run(order: Order, told: bool) -> Ended {
         let closed = catch_unwind(AssertUnwindSafe(|| drop(world)));
         closed
             .err()
-            .map(|panic| Violation(format!("panic: {}", panic_text(&*panic))))
+            .map(|panic| Violation(format!("panic: {}", panics::text(&*panic))))
     };
     let closed = closed.filter(|v| !is_rot(flipped, v));
     Ended {

@@ -198,7 +198,7 @@ impl World {
         match catch_unwind(AssertUnwindSafe(|| self.happen(event))) {
             Ok(result) => result,
             Err(panic) => {
-                let text = crate::run::panic_text(&*panic);
+                let text = crate::panics::text(&*panic);
                 match member.filter(|id| self.members.get(id).is_some_and(|m| m.rotten)) {
                     Some(id) => self.damaged(id, &text),
                     None => wrong(format!("panic: {text}")),
