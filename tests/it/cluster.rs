@@ -17,6 +17,7 @@
 //! | `KVORUM_TEST_CLUSTER_ROLLS` | 1 | rolling restarts |
 //! | `KVORUM_TEST_CLUSTER_BEHIND_MIB` | 96 | what an absent member misses |
 //! | `KVORUM_TEST_CLUSTER_KEYS` | 20000 | keys for restart and catch-up |
+//! | `KVORUM_TEST_CLUSTER_FLOOD_CALLS` | 4000 | calls that a flooding client has open at once |
 //! | `KVORUM_TEST_CLUSTER_CHURN_SECONDS` | 30 | churn at quota |
 
 mod caller;
@@ -25,6 +26,7 @@ mod churn;
 mod disks;
 mod draw;
 mod flips;
+mod flood;
 mod handover;
 mod honesty;
 mod kills;

@@ -8,7 +8,7 @@ use kvorum_proto::etcdserverpb as pb;
 use prost::Message;
 use prost::bytes::{Buf, BufMut, Bytes};
 use rustls::{ClientConfig, pki_types::ServerName};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
@@ -89,6 +89,24 @@ impl Rpc {
         let endpoint = Endpoint::from_shared(url.to_owned())?.tcp_nodelay(true);
         Ok(Self {
             channel: endpoint.connect().await?,
+        })
+    }
+
+    /// Connects from an address of one's own, so as to be another client than others on this machine.
+    pub(crate) async fn connect_from(
+        from: SocketAddr,
+        to: SocketAddr,
+    ) -> Result<Self, tonic::transport::Error> {
+        let connector = tower::service_fn(move |_| async move {
+            let socket = TcpSocket::new_v4()?;
+            socket.bind(from)?;
+            let stream = socket.connect(to).await?;
+            stream.set_nodelay(true)?;
+            Ok::<_, io::Error>(TokioIo::new(stream))
+        });
+        let endpoint = Endpoint::from_static("http://127.0.0.1");
+        Ok(Self {
+            channel: endpoint.connect_with_connector(connector).await?,
         })
     }
 

@@ -1,23 +1,40 @@
 //! Accepting connections and dealing them to the I/O threads in turn, and the signal that stops both.
 
-use std::{io, net::TcpStream, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, TcpStream},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::{
     net::TcpListener,
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
 };
 
-use crate::connection::Door;
+use crate::{
+    connection::Door,
+    shares::{Seat, Seats},
+};
 
 /// How long to wait when no more connections can be opened, as when file descriptors are used up.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
+
+/// Between two lines about clients with too many connections.
+const TELL_AFTER: Duration = Duration::from_secs(10);
 
 /// A connection on its way to an I/O thread.
 pub(crate) struct Accepted {
     pub(crate) socket: TcpStream,
     pub(crate) door: Arc<Door>,
     /// Given back when the connection ends.
-    pub(crate) place: OwnedSemaphorePermit,
+    pub(crate) place: Place,
+}
+
+/// One of all places for connections, and one of those for its address.
+pub(crate) struct Place {
+    pub(crate) seat: Seat,
+    _place: OwnedSemaphorePermit,
 }
 
 /// Tells everything that waits on it when the listener stops.
@@ -45,6 +62,7 @@ pub(crate) struct Dealer {
     turn: usize,
     /// Places for connections, shared by all listeners: clients must never use up the descriptors that the log needs.
     places: Arc<Semaphore>,
+    seats: Arc<Seats>,
 }
 
 impl Dealer {
@@ -57,6 +75,7 @@ impl Dealer {
             threads,
             turn: 0,
             places: Arc::new(Semaphore::new(places)),
+            seats: Seats::new(places),
         }
     }
 
@@ -66,11 +85,33 @@ impl Dealer {
         place.map_err(io::Error::other)
     }
 
+    /// Lets a client sit down, unless its address has as many connections as one may have.
+    fn seat(&self, place: OwnedSemaphorePermit, address: IpAddr) -> Option<Place> {
+        let seat = self.seats.take(address)?;
+        Some(Place {
+            seat,
+            _place: place,
+        })
+    }
+
     fn deal(&mut self, accepted: Accepted) {
         self.turn = (self.turn + 1) % self.threads.len().max(1);
         if let Some(thread) = self.threads.get(self.turn) {
             // A thread that is gone is stopping; its connections end like all others.
             let _ = thread.send(accepted);
+        }
+    }
+}
+
+/// Tells of addresses that have too many connections, but not of each.
+#[derive(Default)]
+struct Crowded(Option<Instant>);
+
+impl Crowded {
+    fn tell(&mut self, address: IpAddr) {
+        if self.0.is_none_or(|told| told.elapsed() >= TELL_AFTER) {
+            self.0 = Some(Instant::now());
+            tracing::warn!(%address, "connections are refused: this address has three quarters of all there may be");
         }
     }
 }
@@ -84,6 +125,7 @@ pub(crate) async fn accept(
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
+    let mut crowded = Crowded::default();
     loop {
         let place = tokio::select! {
             place = dealer.place() => place?,
@@ -93,12 +135,22 @@ pub(crate) async fn accept(
             accepted = listener.accept() => accepted,
             () = stop.wait() => return Ok(()),
         };
-        match accepted.and_then(|(socket, _)| socket.into_std()) {
-            Ok(socket) => dealer.deal(Accepted {
+        let accepted = accepted.and_then(|(socket, from)| {
+            let seated = dealer.seat(place, from.ip());
+            if seated.is_none() {
+                // A reset, so that the client hears of it at once.
+                socket.set_zero_linger()?;
+                crowded.tell(from.ip());
+            }
+            Ok((socket.into_std()?, seated))
+        });
+        match accepted {
+            Ok((socket, Some(place))) => dealer.deal(Accepted {
                 socket,
                 door: Arc::clone(&door),
                 place,
             }),
+            Ok((_, None)) => {}
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(RETRY_AFTER).await;
@@ -123,16 +175,18 @@ mod tests {
         });
         let (threads, mut hands): (Vec<_>, Vec<_>) =
             (0..2).map(|_| mpsc::unbounded_channel()).unzip();
-        let mut dealer = Dealer::new(threads, 4);
+        let mut dealer = Dealer::new(threads, 6);
         for _ in 0..4 {
             let socket = TcpStream::connect(address).expect("listening");
+            let place = dealer.place().await.expect("four places");
+            let place = dealer.seat(place, address.ip()).expect("not too many");
             dealer.deal(Accepted {
                 socket,
                 door: Arc::clone(&door),
-                place: dealer.place().await.expect("four places"),
+                place,
             });
         }
-        assert_eq!(dealer.places.available_permits(), 0);
+        assert_eq!(dealer.places.available_permits(), 2);
         for hand in &mut hands {
             let mut dealt = 0;
             while hand.try_recv().is_ok() {
@@ -142,7 +196,7 @@ mod tests {
         }
         assert_eq!(
             dealer.places.available_permits(),
-            4,
+            6,
             "ended connections give their place back"
         );
     }

@@ -1,6 +1,6 @@
 //! One accepted connection: TLS or plain by its first byte, HTTP/2 or HTTP/1 by its preface, each within a deadline.
 
-use std::{cell::Cell, convert::Infallible, io, rc::Rc, sync::Arc};
+use std::{cell::Cell, convert::Infallible, io, net::IpAddr, rc::Rc, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
@@ -13,8 +13,16 @@ use tokio::{
 };
 
 use crate::{
-    accept::Stop, context::IoContext, gateway, gateway::RequestBody, gather::ReadAhead, http2,
-    options::Scope, peer::Peer, tls::ListenerTls,
+    accept::Stop,
+    context::IoContext,
+    gateway,
+    gateway::RequestBody,
+    gather::ReadAhead,
+    http2,
+    options::Scope,
+    peer::Peer,
+    shares::{Client, Share},
+    tls::ListenerTls,
 };
 
 /// First byte of a TLS record that carries a handshake.
@@ -37,17 +45,30 @@ pub(crate) struct Entry {
     /// By TLS.
     pub(crate) secure: bool,
     pub(crate) peer: Peer,
+    /// What its calls count against.
+    pub(crate) share: Arc<Share>,
 }
 
 /// Serves one connection until it ends.
-pub(crate) async fn serve(cx: Rc<IoContext>, socket: TcpStream, door: Arc<Door>, stop: Stop) {
-    let peer = socket.peer_addr();
-    if let Err(error) = enter(cx, socket, &door, stop).await {
-        tracing::debug!(?peer, %error, "connection ended");
+pub(crate) async fn serve(
+    cx: Rc<IoContext>,
+    socket: TcpStream,
+    from: IpAddr,
+    door: Arc<Door>,
+    stop: Stop,
+) {
+    if let Err(error) = enter(cx, socket, from, &door, stop).await {
+        tracing::debug!(%from, %error, "connection ended");
     }
 }
 
-async fn enter(cx: Rc<IoContext>, socket: TcpStream, door: &Door, stop: Stop) -> io::Result<()> {
+async fn enter(
+    cx: Rc<IoContext>,
+    socket: TcpStream,
+    from: IpAddr,
+    door: &Door,
+    stop: Stop,
+) -> io::Result<()> {
     // Replies are gathered already; waiting for more would only delay them.
     socket.set_nodelay(true)?;
     let deadline = tokio::time::Instant::now() + cx.options.handshake_timeout;
@@ -61,6 +82,7 @@ async fn enter(cx: Rc<IoContext>, socket: TcpStream, door: &Door, stop: Stop) ->
         scope: door.scope,
         secure: wants_tls,
         peer: Peer::Unknown,
+        share: cx.shares.of(Client::of(&Peer::Unknown, from)),
     };
     match &door.tls {
         Some(tls) if wants_tls => {
@@ -69,6 +91,7 @@ async fn enter(cx: Rc<IoContext>, socket: TcpStream, door: &Door, stop: Stop) ->
             let admitted = cx.guests.admit(shown);
             entry.peer = admitted
                 .map_err(|reason| io::Error::new(io::ErrorKind::PermissionDenied, reason))?;
+            entry.share = cx.shares.of(Client::of(&entry.peer, from));
             speak(cx, entry, socket, stop).await
         }
         _ if wants_tls => refuse(&socket, "TLS, and this listener has no certificate"),

@@ -18,6 +18,7 @@ use crate::{
     metrics::{ByteMetrics, ClientVersions, EdgeMetrics},
     options::Options,
     route::Routes,
+    shares::Shares,
 };
 
 /// One per I/O thread; nothing in it is touched by another.
@@ -34,6 +35,7 @@ pub(crate) struct IoContext {
     pub(crate) metrics: Arc<EdgeMetrics>,
     pub(crate) gateway: Gateway,
     pub(crate) guests: Rc<Guests>,
+    pub(crate) shares: Arc<Shares>,
     versions: ClientVersions,
     /// A cluster version, once decided, stays decided.
     capable: Cell<bool>,
@@ -45,6 +47,7 @@ impl IoContext {
         options: Arc<Options>,
         metrics: &Arc<EdgeMetrics>,
         gateway: Gateway,
+        shares: Arc<Shares>,
         stop: Stop,
     ) -> Self {
         let endpoints = HttpEndpoints::new(handle.clone(), Arc::clone(metrics));
@@ -66,6 +69,7 @@ impl IoContext {
             metrics: Arc::clone(metrics),
             gateway,
             guests,
+            shares,
             versions: ClientVersions::new(metrics),
             capable: Cell::new(false),
         }

@@ -50,6 +50,8 @@ const SMALL_FRAME_BUDGET_BYTES: usize = 16 * 1024 * 1024;
 const SEND_BUFFER_BYTES: usize = 256 * 1024;
 /// Calls that one connection may have open whatever the setting says: each takes memory even if it never sends a byte.
 const CALLS_MAX: usize = 64 * 1024;
+/// Calls that are begun or answered in one pass over a connection, before others of the thread have their turn.
+const PASS_CALLS_MAX: usize = 256;
 /// After a GOAWAY, calls that were on their way still arrive for so long.
 const LINGER: Duration = Duration::from_millis(100);
 
@@ -214,8 +216,13 @@ where
 {
     /// One pass: answer what can be answered, take what has arrived, then write everything at once.
     fn poll(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
-        loop {
-            while let Poll::Ready(Some(())) = self.calls.poll_next_unpin(task) {}
+        let mut answered = 0;
+        while answered < PASS_CALLS_MAX {
+            while answered < PASS_CALLS_MAX
+                && let Poll::Ready(Some(())) = self.calls.poll_next_unpin(task)
+            {
+                answered += 1;
+            }
             let before = self.calls.len();
             if let Poll::Ready(closed) = self.poll_accept(task) {
                 return Poll::Ready(closed);
@@ -223,6 +230,10 @@ where
             if self.calls.len() == before {
                 break;
             }
+        }
+        if answered >= PASS_CALLS_MAX {
+            // Other connections come first.
+            task.waker().wake_by_ref();
         }
         if self
             .gather
@@ -254,7 +265,7 @@ where
 
     /// Reads and writes frames; starts the calls that have arrived. Ready once the connection is closed.
     fn poll_accept(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
-        loop {
+        for _ in 0..PASS_CALLS_MAX {
             match self.connection.poll_accept(task) {
                 Poll::Ready(Some(Ok((_, mut respond)))) if self.calls.len() >= CALLS_MAX => {
                     respond.send_reset(Reason::REFUSED_STREAM);
@@ -267,6 +278,8 @@ where
                 Poll::Pending => return Poll::Pending,
             }
         }
+        task.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
@@ -342,7 +355,7 @@ async fn dispatch(
     match route.rpc {
         Rpc::Unary(rpc) => {
             let _in_flight = InFlight::new(unary_calls);
-            unary::serve(&cx, &entry.peer, &route, rpc, request, respond).await;
+            unary::serve(&cx, &entry, &route, rpc, request, respond).await;
         }
         Rpc::Stream(rpc) => {
             Box::pin(stream::serve(

@@ -51,6 +51,7 @@ mod route;
 mod rule;
 mod server;
 mod session;
+mod shares;
 mod snapshot;
 mod stream;
 mod tls;

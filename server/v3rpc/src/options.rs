@@ -16,7 +16,11 @@ pub struct Options {
     pub max_request_bytes: usize,
     /// Calls that one connection may have open (`--max-concurrent-streams`).
     pub max_concurrent_streams: u32,
-    /// Connections open at once on all listeners together; more wait until one ends.
+    /// Calls of one client, by certificate or address, that are carried out at once; more wait for their turn. Streams and
+    /// calls that wait for others do not count.
+    pub client_calls_max: usize,
+    /// Connections open at once on all listeners together; more wait until one ends. One address may have three
+    /// quarters of them.
     pub connections_max: usize,
     /// From accepting a connection to the end of its TLS handshake.
     pub handshake_timeout: Duration,
@@ -53,6 +57,7 @@ impl Default for Options {
         Self {
             max_request_bytes: 1_572_864,
             max_concurrent_streams: u32::MAX,
+            client_calls_max: 1024,
             connections_max: usize::MAX,
             handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(10),

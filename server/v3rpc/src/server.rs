@@ -9,18 +9,19 @@ use kvorum_member::Handle;
 use tokio::{
     net::TcpStream,
     runtime::{Builder, LocalOptions, LocalRuntime},
-    sync::{OwnedSemaphorePermit, mpsc, watch},
+    sync::{mpsc, watch},
     task::JoinSet,
     time::timeout,
 };
 
 use crate::{
-    accept::{Accepted, Dealer, Stop, accept},
+    accept::{Accepted, Dealer, Place, Stop, accept},
     connection::{Door, serve},
     context::IoContext,
     gateway::{Gateway, Shared},
     metrics::EdgeMetrics,
     options::{Listener, Options},
+    shares::Shares,
 };
 
 /// What connections may take beyond their own deadline to end when the listener stops.
@@ -53,6 +54,7 @@ impl Front {
         let metrics = EdgeMetrics::new(first.registry(), options.extensive_metrics);
         let metrics = Arc::new(metrics);
         let options = Arc::new(options);
+        let shares = Shares::new(options.client_calls_max);
         let gateway = Shared::new(&options, first.receive_budget().usage().total_bytes * 2);
         let (raise, stop) = Stop::new();
         let (dealt, hands): (Vec<_>, Vec<_>) =
@@ -71,6 +73,7 @@ impl Front {
                 options: Arc::clone(&options),
                 metrics: Arc::clone(&metrics),
                 gateway: gateway.clone(),
+                shares: Arc::clone(&shares),
                 stop: stop.clone(),
             };
             front.threads.push(thread.spawn(number)?);
@@ -102,6 +105,7 @@ struct IoThread {
     options: Arc<Options>,
     metrics: Arc<EdgeMetrics>,
     gateway: Shared,
+    shares: Arc<Shares>,
     stop: Stop,
 }
 
@@ -135,6 +139,7 @@ impl IoThread {
             Arc::clone(&self.options),
             &self.metrics,
             Gateway::new(self.gateway.clone()),
+            Arc::clone(&self.shares),
             self.stop.clone(),
         ));
         let guests = Rc::clone(&context.guests).look_after();
@@ -148,7 +153,8 @@ impl IoThread {
                 Some(_) = connections.join_next() => {}
                 Some(accepted) = self.hand.recv() => match adopt(accepted) {
                     Ok((socket, door, place)) => {
-                        let serving = serve(Rc::clone(&context), socket, door, self.stop.clone());
+                        let (cx, from) = (Rc::clone(&context), place.seat.address);
+                        let serving = serve(cx, socket, from, door, self.stop.clone());
                         connections.spawn_local(async move {
                             serving.await;
                             drop(place);
@@ -203,7 +209,7 @@ fn build_runtime() -> io::Result<LocalRuntime> {
         .build_local(LocalOptions::default())
 }
 
-fn adopt(accepted: Accepted) -> io::Result<(TcpStream, Arc<Door>, OwnedSemaphorePermit)> {
+fn adopt(accepted: Accepted) -> io::Result<(TcpStream, Arc<Door>, Place)> {
     let socket = TcpStream::from_std(accepted.socket)?;
     Ok((socket, accepted.door, accepted.place))
 }

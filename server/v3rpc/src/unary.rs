@@ -20,6 +20,7 @@ use crate::{
     client::Client,
     cluster,
     compression::Encoding,
+    connection::Entry,
     context::IoContext,
     downgrade, election,
     error::{Code, Status},
@@ -33,6 +34,7 @@ use crate::{
     peer::Peer,
     route::{Route, Unary},
     rule::Rule,
+    shares::Share,
     stream::{self, Ended},
     trust,
 };
@@ -40,7 +42,7 @@ use crate::{
 /// Answers one call and counts it.
 pub(crate) async fn serve(
     cx: &IoContext,
-    peer: &Peer,
+    entry: &Entry,
     route: &Route,
     rpc: Unary,
     request: Request<RecvStream>,
@@ -55,7 +57,8 @@ pub(crate) async fn serve(
         Ok(metadata) => {
             // Pinned here: handed over by value it would lie twice in the memory of every call.
             let asked = Asked {
-                peer,
+                peer: &entry.peer,
+                share: &entry.share,
                 headers: &head.headers,
                 encoding: metadata.encoding,
             };
@@ -138,6 +141,7 @@ impl Who {
 /// The head of a call.
 struct Asked<'a> {
     peer: &'a Peer,
+    share: &'a Share,
     headers: &'a HeaderMap,
     encoding: Encoding,
 }
@@ -155,6 +159,11 @@ async fn answer(
     if cx.handle.is_learner() && !learner::serves(rpc, &message)? {
         return Err(Error::NotForLearner.into());
     }
+    // Taken when all of it is there: what comes slowly holds nobody else of its client back.
+    let _place = match rpc.waits() {
+        true => None,
+        false => asked.share.enter().await,
+    };
     // Only now is it complete: its caller may have been revoked since it began.
     cx.guests.accept(asked.peer)?;
     let who = Who::of(cx, route.rule, rpc, &asked).await;

@@ -30,6 +30,7 @@ use crate::{
     http2,
     options::Scope,
     peer::Peer,
+    shares::Share,
 };
 
 /// Between the two ends of the connection.
@@ -189,6 +190,8 @@ async fn serve(cx: Rc<IoContext>, mut far: DuplexStream, stop: Stop) {
         scope: Scope::Client,
         secure: true,
         peer: Peer::Gateway,
+        // Each call was counted for its own caller before it came here.
+        share: Share::endless(),
     };
     let served = async {
         let preface = connection::read_preface(&mut far).await?;

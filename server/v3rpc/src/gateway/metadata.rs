@@ -1,11 +1,14 @@
 //! What of an HTTP request's head goes along with the call: the token, the deadline, and what is marked as metadata.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use tokio::time::Instant;
 
-use crate::error::{Code, Status};
+use crate::{
+    error::{Code, Status},
+    shares::Share,
+};
 
 /// What marks a header as metadata of the call.
 const METADATA: &str = "grpc-metadata-";
@@ -29,6 +32,8 @@ const RESERVED: &[&str] = &[
 pub(super) struct Call {
     pub(super) metadata: HeaderMap,
     pub(super) deadline: Option<Instant>,
+    /// What it counts against.
+    pub(super) share: Option<Arc<Share>>,
 }
 
 impl Call {
@@ -55,6 +60,7 @@ impl Call {
         Ok(Self {
             metadata,
             deadline: timeout.map(|timeout| Instant::now() + timeout),
+            share: None,
         })
     }
 }

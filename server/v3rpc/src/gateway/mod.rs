@@ -34,6 +34,7 @@ use crate::{
     context::IoContext,
     error::{Code, Status},
     options::{Options, Scope},
+    shares::Share,
 };
 use incoming::Incoming;
 use metadata::Call;
@@ -115,7 +116,7 @@ pub(crate) async fn respond(
         match gateway_path(request.uri()).filter(|_| access.gateway) {
             None => plain(cx, entry, &request).await,
             Some(Place::Moved(to)) => moved(to),
-            Some(Place::Inside(path)) => call(cx, path, &mut request, body).await,
+            Some(Place::Inside(path)) => call(cx, &entry.share, path, &mut request, body).await,
         }
     };
     if let Some(cors) = cors {
@@ -170,22 +171,24 @@ fn moved(to: &'static str) -> Response<ReplyBody> {
 /// Serves a request for a path under `/v3/`.
 async fn call(
     cx: &Rc<IoContext>,
+    share: &Arc<Share>,
     path: String,
     request: &mut Request<()>,
     body: RequestBody,
 ) -> Response<ReplyBody> {
     if websocket::is_wanted(request.headers()) {
-        return websocket::upgrade(cx, path, request);
+        return websocket::upgrade(cx, share, path, request);
     }
     if request.method() != Method::POST && routes::find(&path).is_some() {
         return reply::error(&Status::unimplemented("Method Not Allowed"));
     }
-    route(cx, &path, request.headers(), body).await
+    route(cx, share, &path, request.headers(), body).await
 }
 
 /// Makes the call that a path stands for.
 async fn route(
     cx: &Rc<IoContext>,
+    share: &Arc<Share>,
     path: &str,
     headers: &HeaderMap,
     body: RequestBody,
@@ -194,7 +197,10 @@ async fn route(
         return reply::error(&Status::new(Code::NotFound, "Not Found"));
     };
     match Call::read(headers) {
-        Ok(call) => forward(cx, route, call, body).await,
+        Ok(call) => {
+            let share = Some(Arc::clone(share));
+            forward(cx, route, Call { share, ..call }, body).await
+        }
         Err(status) => reply::error(&status),
     }
 }
