@@ -65,6 +65,8 @@ pub(crate) struct Badge {
 /// A member; it ends with the test.
 pub(crate) struct Cluster {
     pub(crate) address: SocketAddr,
+    /// Listeners that serve less than clients use.
+    pub(crate) others: [SocketAddr; 2],
     pub(crate) handle: Handle,
     pki_dir: PathBuf,
     directory: PathBuf,
@@ -98,28 +100,32 @@ impl Cluster {
             client_certs: ClientCerts::Optional,
         });
         let keeper = keeper.expect("the files are in order");
-        let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = socket.local_addr().expect("bound");
-        let listener = Listener {
-            socket,
-            tls: Some(ListenerTls::live(keeper.client_tls().subscribe())),
-            allow_plain: false,
-            scope: Scope::Client,
-        };
+        let mut addresses = Vec::new();
+        let listeners = [Scope::Client, Scope::Http, Scope::Metrics].map(|scope| {
+            let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
+            addresses.push(socket.local_addr().expect("bound"));
+            Listener {
+                socket,
+                tls: Some(ListenerTls::live(keeper.client_tls().subscribe())),
+                allow_plain: false,
+                scope,
+            }
+        });
         let options = Options {
             trust: Some(keeper.client_trust()),
             ..Options::default()
         };
         keeper.run(&member).expect("a thread");
         let handles = (0..2).map(|_| member.handle().expect("a port")).collect();
-        let front = Front::start(vec![listener], handles, options).expect("threads");
+        let front = Front::start(listeners.into(), handles, options).expect("threads");
         tokio::spawn(handle.run());
         member.ready().await;
         let known = handle.clone();
         let id = handle.identity().member_id;
         until("the authority begins", || known.trust().ack(id).is_some()).await;
         Self {
-            address,
+            address: addresses[0],
+            others: [addresses[1], addresses[2]],
             handle,
             pki_dir,
             directory,
@@ -189,8 +195,15 @@ impl Cluster {
         &self,
         config: Arc<ClientConfig>,
     ) -> std::io::Result<TlsStream<TcpStream>> {
-        let socket = TcpStream::connect(self.address).await?;
-        let name = ServerName::from(self.address.ip());
+        Self::raw_at(self.address, config).await
+    }
+
+    pub(crate) async fn raw_at(
+        address: SocketAddr,
+        config: Arc<ClientConfig>,
+    ) -> std::io::Result<TlsStream<TcpStream>> {
+        let socket = TcpStream::connect(address).await?;
+        let name = ServerName::from(address.ip());
         TlsConnector::from(config).connect(name, socket).await
     }
 

@@ -7,7 +7,7 @@ use kvorum_proto::{
     kvorumpb::CertificateKind,
     v3lockpb::{LockRequest, LockResponse},
 };
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tonic::{Code, Status, metadata::MetadataMap};
 
 use crate::{
@@ -161,7 +161,6 @@ async fn comes_in_no_more(cluster: &Cluster, badge: &Badge) {
     }
 }
 
-/// Advisory class: GHSA-3wh4-j44w-pg92.
 #[tokio::test]
 async fn what_a_revoked_certificate_has_open_ends() {
     everything_ends(false).await;
@@ -170,6 +169,51 @@ async fn what_a_revoked_certificate_has_open_ends() {
 #[tokio::test]
 async fn what_a_revoked_user_has_open_ends() {
     everything_ends(true).await;
+}
+
+/// One request on a connection that stays open; whether it was served.
+async fn is_served(socket: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> bool {
+    let request = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
+    if socket.write_all(request).await.is_err() {
+        return false;
+    }
+    let mut heard = Vec::new();
+    while !heard.ends_with(b"}") {
+        if !matches!(socket.read_buf(&mut heard).await, Ok(1..)) {
+            return false;
+        }
+    }
+    heard.starts_with(b"HTTP/1.1 200")
+}
+
+/// The list of what is revoked was asked on one listener only, once there was a second one.
+#[tokio::test]
+async fn ghsa_3wh4_j44w_pg92_each_listener_refuses_a_revoked_certificate() {
+    let cluster = Cluster::start().await;
+    let (ann, bob) = (cluster.client("ann").await, cluster.client("bob").await);
+    let tls = |badge: &Badge| cluster.tls(Some(badge), b"http/1.1");
+    let (ann_tls, bob_tls) = (tls(&ann), tls(&bob));
+    let all = [cluster.address, cluster.others[0], cluster.others[1]];
+    let mut open = Vec::new();
+    for address in all {
+        let mut socket = Cluster::raw_at(address, ann_tls.clone())
+            .await
+            .expect("let in");
+        assert!(is_served(&mut socket).await, "{address}");
+        open.push(socket);
+    }
+    cluster.deny_badge(&ann).await;
+    for (address, mut socket) in all.into_iter().zip(open) {
+        let served = ends("a connection", is_served(&mut socket)).await;
+        assert!(!served, "{address}: the open connection");
+        if let Ok(mut socket) = Cluster::raw_at(address, ann_tls.clone()).await {
+            assert!(!is_served(&mut socket).await, "{address}: a new connection");
+        }
+        let mut socket = Cluster::raw_at(address, bob_tls.clone())
+            .await
+            .expect("let in");
+        assert!(is_served(&mut socket).await, "{address}: bob goes on");
+    }
 }
 
 /// The answer to the revocation is the moment: what is sent after it is refused, on connections that are open.

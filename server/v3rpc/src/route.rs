@@ -199,4 +199,18 @@ mod tests {
         assert_eq!(text("Range"), "malformed method name: \"Range\"");
         assert_eq!(text("/"), "malformed method name: \"/\"");
     }
+
+    /// A rule that is looked up by one spelling of a path, while another one is served, guards nothing. Here the rule
+    /// and what answers are the same row.
+    #[test]
+    fn cve_2026_33186_a_path_without_its_slash_leads_nowhere() {
+        let routes = routes();
+        for method in METHODS {
+            let path = method.path();
+            assert!(routes.find(&path).is_ok());
+            for odd in [path[1..].to_owned(), format!("/{path}"), format!("{path}/")] {
+                assert!(routes.find(&odd).is_err(), "{odd}");
+            }
+        }
+    }
 }

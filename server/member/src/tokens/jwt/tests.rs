@@ -215,3 +215,20 @@ fn odd_revisions_are_old_ones() {
         assert_eq!(jwt.verify(&token, NOW).expect("signed").revision, read);
     }
 }
+
+/// Parsers that split a token at all its dots take memory for each of them.
+#[test]
+fn cve_2025_30204_a_token_of_nothing_but_dots_is_refused() {
+    let method = SignMethod::Hs256;
+    let jwt = Jwt::new(method, None, Some(&private_of(method)), TTL).expect("a secret");
+    let token = jwt.sign(&alice(), NOW).expect("signed");
+    assert!(jwt.verify(&token, NOW).is_ok());
+    let dots = ".".repeat(1 << 20);
+    for bad in [
+        dots.clone(),
+        format!("{token}{dots}"),
+        format!("{dots}{token}"),
+    ] {
+        assert!(jwt.verify(&bad, NOW).is_err());
+    }
+}
