@@ -4,6 +4,7 @@
 mod authority;
 mod clients;
 mod clocks;
+mod console;
 mod files;
 mod first_start;
 mod foreign;

@@ -26,7 +26,7 @@ pub(crate) fn tour(suite: &Suite<'_>) -> Result<Outcome> {
         return Ok(Outcome::Skipped(format!("{program} is not installed")));
     }
     let scripts = install(suite)?;
-    let member = Member::start(suite.repo, "browser-member", &[])?;
+    let member = Member::start(suite.repo, "browser-member", &["--console-login", "off"])?;
     let mut seed = Command::new("sh");
     seed.current_dir(&scripts).args(["seed.sh", &member.client]);
     let ran = suite.execute("browser-seed", seed)?;

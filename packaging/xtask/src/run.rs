@@ -25,6 +25,9 @@ const PORT_DEFAULT: u16 = 2379;
 /// What the server logs once it serves.
 const READY: &str = "ready to serve client requests";
 
+/// What only the link for the console's first account has in it.
+const SET_UP: &str = "/setup#";
+
 /// What was asked for.
 #[derive(Debug)]
 pub(crate) struct Options {
@@ -116,7 +119,7 @@ fn check_ports(options: &Options) -> Result<()> {
 }
 
 fn serve(program: &Path, data_dir: &Path, options: &Options) -> Result<ExitCode> {
-    let url = |port: u16| format!("http://127.0.0.1:{port}");
+    let url = |scheme: &str, port: u16| format!("{scheme}://127.0.0.1:{port}");
     let found = data_dir.exists();
     // Signals come to this program first; the member gets exactly one.
     let asked = Arc::new(AtomicBool::new(false));
@@ -126,9 +129,15 @@ fn serve(program: &Path, data_dir: &Path, options: &Options) -> Result<ExitCode>
     let mut member = Command::new(program)
         .arg("--data-dir")
         .arg(data_dir)
-        .args(["--listen-client-urls", &url(options.port)])
-        .args(["--listen-metrics-urls", &url(options.metrics_port())])
-        .args(["--listen-console-url", &url(options.console_port())])
+        .args(["--listen-client-urls", &url("https", options.port)])
+        .args([
+            "--listen-metrics-urls",
+            &url("http", options.metrics_port()),
+        ])
+        .args([
+            "--listen-console-url",
+            &url("https", options.console_port()),
+        ])
         .args(["--log-format", "text"])
         .stdin(Stdio::null())
         .stderr(Stdio::piped())
@@ -136,7 +145,7 @@ fn serve(program: &Path, data_dir: &Path, options: &Options) -> Result<ExitCode>
         .spawn()
         .with_context(|| format!("start {}", program.display()))?;
     let log = member.stderr.take().context("standard error is a pipe")?;
-    let invitation = invitation(options, data_dir, found);
+    let invitation = invitation(options, program, data_dir, found);
     let shown = thread::spawn(move || show(log, &invitation));
     let status = wait(&mut member, &asked)?;
     // The thread ends with the pipe.
@@ -157,7 +166,7 @@ fn serve(program: &Path, data_dir: &Path, options: &Options) -> Result<ExitCode>
     })
 }
 
-fn invitation(options: &Options, data_dir: &Path, found: bool) -> String {
+fn invitation(options: &Options, program: &Path, data_dir: &Path, found: bool) -> String {
     let Options { port, .. } = options;
     let console = options.console_port();
     let origin = if found { "found again" } else { "new" };
@@ -165,12 +174,20 @@ fn invitation(options: &Options, data_dir: &Path, found: bool) -> String {
         Some(_) => "",
         None => "   (etcdctl is in Debian's package etcd-client)",
     };
+    let pki = data_dir.join("pki");
+    let file = |name: &str| pki.join(name).display().to_string();
     format!(
-        "\n  console   http://127.0.0.1:{console}\n  \
-           try       ETCDCTL_API=3 etcdctl --endpoints=http://127.0.0.1:{port} put hello world{etcdctl}\n  \
-           data      {} ({origin})\n  \
+        "\n  console   https://127.0.0.1:{console}   (let the browser trust {ca}, or go past its warning)\n  \
+           login     {program} admin login-link --data-dir {data}\n  \
+           try       ETCDCTL_API=3 etcdctl --endpoints=https://127.0.0.1:{port} --cacert={ca} --cert={cert} --key={key} \
+           put hello world{etcdctl}\n  \
+           data      {data} ({origin})\n  \
            stop      Ctrl-C\n",
-        data_dir.display()
+        ca = file("ca.pem"),
+        cert = file("admin.crt"),
+        key = file("admin.key"),
+        program = program.display(),
+        data = data_dir.display(),
     )
 }
 
@@ -182,7 +199,18 @@ fn show(log: ChildStderr, invitation: &str) {
         if line.contains(READY) {
             eprintln!("{invitation}");
         }
+        if let Some(url) = set_up_url(&line) {
+            eprintln!(
+                "\n  set up    {url}\n            (makes the console's first account; once, within 15 minutes)\n"
+            );
+        }
     }
+}
+
+/// The link for the console's first account, where the member has logged one.
+fn set_up_url(line: &str) -> Option<&str> {
+    let words = line.split(|c: char| c.is_whitespace() || c == '"' || c == '=');
+    words.into_iter().find(|word| word.contains(SET_UP))
 }
 
 /// Waits for the end of the member; hands a signal on, once.
@@ -222,6 +250,18 @@ mod tests {
         );
         assert_eq!(parse(&["--port=1", "--fresh"]).expect("is fine").port, 1);
         assert_eq!(parse(&[]).expect("is fine").port, 2379);
+    }
+
+    #[test]
+    fn the_link_for_the_first_account_is_found_in_the_log() {
+        let url = "https://127.0.0.1:2382/setup#abc-DEF_1";
+        for line in [
+            format!("INFO the console has no administrator yet: this link makes it url=\"{url}\""),
+            format!("INFO url={url} the console has no administrator yet"),
+        ] {
+            assert_eq!(set_up_url(&line), Some(url));
+        }
+        assert_eq!(set_up_url("INFO ready to serve client requests"), None);
     }
 
     #[test]

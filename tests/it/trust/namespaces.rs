@@ -75,7 +75,7 @@ fn address(machine: usize) -> String {
     format!("10.77.0.{machine}")
 }
 
-fn settings(dir: &TestDir, machine: usize) -> [String; 7] {
+fn settings(dir: &TestDir, machine: usize) -> [String; 6] {
     let data_dir: PathBuf = dir.path().join(machine.to_string());
     [
         "--data-dir".to_owned(),
@@ -84,7 +84,6 @@ fn settings(dir: &TestDir, machine: usize) -> [String; 7] {
         format!("m{machine}"),
         "--advertise".to_owned(),
         address(machine),
-        "--listen-console-url=none".to_owned(),
     ]
 }
 
@@ -210,8 +209,8 @@ fn plaintext_listeners(network: &Network, machine: usize) -> Vec<String> {
         .lines()
         .filter_map(|line| line.split_whitespace().nth(3));
     let addresses: Vec<&str> = addresses.collect();
-    // Clients on two addresses, members, metrics.
-    assert!(addresses.len() >= 4, "{listed}");
+    // Clients on two addresses, members, metrics, the console.
+    assert!(addresses.len() >= 5, "{listed}");
     let answers = |address: &&&str| {
         let (host, port) = address.rsplit_once(':').expect("host and port");
         let mut script = String::new();

@@ -51,7 +51,7 @@ keys! {
         "Name of this member, as shown in the member list";
     ADVERTISE "advertise" "HOST" None,
         "Address or name of this machine for clients and members: both are served there, with TLS, where no URLs are given";
-    LISTEN_CLIENT_URLS "listen-client-urls" "URLS" Some("http://127.0.0.1:2379"),
+    LISTEN_CLIENT_URLS "listen-client-urls" "URLS" Some("https://127.0.0.1:2379"),
         "Where clients are served: gRPC, /health, /livez, /readyz, /version, /metrics";
     ADVERTISE_CLIENT_URLS "advertise-client-urls" "URLS" None,
         "What the member list tells clients to dial; the bound client addresses if not given";
@@ -59,9 +59,9 @@ keys! {
         "Where /metrics and the health pages are served apart from clients, or `none`";
     METRICS "metrics" "DETAIL" Some("basic"),
         "basic, or extensive: with the time that each call took";
-    LISTEN_CONSOLE_URL "listen-console-url" "URL" Some("http://127.0.0.1:2382"),
+    LISTEN_CONSOLE_URL "listen-console-url" "URL" Some("https://127.0.0.1:2382"),
         "Where the console is served, or `none`";
-    CONSOLE_LOGIN "console-login" "WHEN" Some("off"),
+    CONSOLE_LOGIN "console-login" "WHEN" Some("required"),
         "required, or off: whether people must sign in to the console";
     CONSOLE_ACME_NAMES "console-acme-names" "NAMES" None,
         "Public names of the console, for which it gets a certificate by ACME; the authority connects to their port 443";
@@ -79,9 +79,9 @@ keys! {
         "PEM certificates; https:// clients must then show a certificate signed by one of them";
     CLIENT_CERT_AUTH "client-cert-auth" "BOOL" None,
         "Whether clients must show a certificate; true with trusted-ca-file, or without cert-file, if not given";
-    CLIENT_ALLOW_PLAIN "client-allow-plain" "BOOL" Some("true"),
+    CLIENT_ALLOW_PLAIN "client-allow-plain" "BOOL" Some("false"),
         "Whether clients may be served without TLS, over http:// client URLs, and metrics beyond loopback";
-    CONSOLE_ALLOW_PLAIN "console-allow-plain" "BOOL" Some("true"),
+    CONSOLE_ALLOW_PLAIN "console-allow-plain" "BOOL" Some("false"),
         "Whether the console may be served without TLS, over an http:// URL on loopback";
     AUTH_TOKEN "auth-token" "KIND" Some("simple"),
         "simple, or jwt,sign-method=RS256,pub-key=FILE,priv-key=FILE,ttl=5m: what users get for their password";

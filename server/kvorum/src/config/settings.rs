@@ -315,7 +315,7 @@ fn check_console(reader: &mut Reader, url: ListenUrl, count: usize, login: Optio
         reader.refuse(
             key,
             &format!(
-                "http:// is for loopback: use https://{}, or http://127.0.0.1:{port} and from elsewhere \
+                "http:// is for loopback: use https://{}, or http://127.0.0.1:{port} with --console-allow-plain and from elsewhere \
                  `ssh -L {port}:127.0.0.1:{port}`",
                 url.address
             ),

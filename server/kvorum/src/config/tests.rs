@@ -45,8 +45,15 @@ fn with(
         .iter()
         .map(|(name, value)| (*name, (*value).to_owned()))
         .collect();
-    if !flags.iter().any(|(name, _)| *name == "data-dir") {
-        flags.push(("data-dir", "here".to_owned()));
+    // Most of what is tested here has nothing to do with TLS.
+    for (name, value) in [
+        ("data-dir", "here"),
+        ("client-allow-plain", "true"),
+        ("console-allow-plain", "true"),
+    ] {
+        if !flags.iter().any(|(given, _)| *given == name) {
+            flags.push((name, value.to_owned()));
+        }
     }
     let environment = environment
         .iter()
@@ -84,14 +91,14 @@ fn defaults_are_what_the_help_says() {
         settings.listen.clients[0].address.to_string(),
         "127.0.0.1:2379"
     );
-    assert!(settings.listen.clients[0].plain && !settings.listen.clients[0].tls);
+    assert!(!settings.listen.clients[0].plain && settings.listen.clients[0].tls);
     assert_eq!(
         settings.listen.metrics[0].to_string(),
         "http://127.0.0.1:2381"
     );
     assert_eq!(
         settings.listen.console.expect("is on").to_string(),
-        "http://127.0.0.1:2382"
+        "https://127.0.0.1:2382"
     );
     assert_eq!(settings.limits.quota_backend_bytes, 2 << 30);
     assert_eq!(settings.limits.max_request_bytes, 1_572_864);

@@ -72,7 +72,15 @@ pub(super) fn read(
     };
     let founders = cluster.map_or(0, |cluster| cluster.initial.len());
     let founds = cluster.is_some_and(ClusterSettings::founds);
-    if founds && founders > 1 && settings.is_wanted() {
+    let console_alone = !settings.clients && !settings.peers;
+    if founds && founders > 1 && settings.console && console_alone {
+        reader.refuse(
+            keys::LISTEN_CONSOLE_URL,
+            "its certificate comes from an authority of the cluster's own, and members that begin together would each \
+             make one: give certificates (--cert-file, --key-file), or say none, or http:// on loopback with \
+             --console-allow-plain",
+        );
+    } else if founds && founders > 1 && settings.is_wanted() {
         reader.refuse(
             keys::INITIAL_CLUSTER,
             "each of these members would make an authority of its own: start the first one alone and add the others \

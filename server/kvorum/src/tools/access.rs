@@ -79,7 +79,11 @@ pub(super) fn addresses(matches: &ArgMatches) -> Result<Vec<String>, String> {
     Ok(all.into_iter().map(|endpoint| endpoint.address).collect())
 }
 
-fn endpoints(matches: &ArgMatches) -> Result<Vec<Endpoint>, String> {
+/// All of them, with what is shown there.
+///
+/// # Errors
+/// The files of the member on this machine cannot be read.
+pub(super) fn endpoints(matches: &ArgMatches) -> Result<Vec<Endpoint>, String> {
     let file = |name: &str| matches.get_one::<PathBuf>(name).cloned();
     let given = text_of(matches, "endpoints");
     let files = ["cacert", "cert", "key"].map(file);

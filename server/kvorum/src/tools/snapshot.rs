@@ -10,6 +10,7 @@ use kvorum_member::offline::{
     RestoreOptions, check_snapshot, parse_initial_cluster, restore, snapshot_status,
 };
 
+use super::access::{endpoints, with_access};
 use super::client::{self, Endpoint};
 use super::figures::{Format, show};
 use super::{failed, path, path_of, print, text, text_of};
@@ -49,33 +50,15 @@ fn file() -> Arg {
 }
 
 fn save_command() -> Command {
-    Command::new(SAVE)
+    let command = Command::new(SAVE)
         .about("Save a snapshot of a running member, kvorum or etcd")
-        .arg(file())
-        .arg(
-            text(
-                "endpoints",
-                "URL",
-                "The one member to ask; https:// for TLS",
-            )
-            .default_value("127.0.0.1:2379"),
-        )
-        .arg(path(
-            "cacert",
-            "FILE",
-            "PEM certificates that sign the member's",
-        ))
-        .arg(path(
-            "cert",
-            "FILE",
-            "PEM certificate chain to show to the member",
-        ))
-        .arg(path("key", "FILE", "PEM private key that belongs to it"))
-        .arg(
-            text("dial-timeout", "SECONDS", "Time for the connection")
-                .value_parser(clap::value_parser!(u64).range(1..=3600))
-                .default_value("5"),
-        )
+        .after_help("A snapshot is that of one member: name one, or it is the one in --data-dir.")
+        .arg(file());
+    with_access(command).arg(
+        text("dial-timeout", "SECONDS", "Time for the connection")
+            .value_parser(clap::value_parser!(u64).range(1..=3600))
+            .default_value("5"),
+    )
 }
 
 fn restore_command() -> Command {
@@ -151,16 +134,16 @@ pub(super) fn run(matches: &ArgMatches) -> Exit {
 }
 
 fn save(matches: &ArgMatches) -> Result<String, String> {
-    let endpoint = Endpoint {
-        address: text_of(matches, "endpoints"),
-        trusted_ca: matches.get_one("cacert").cloned(),
-        cert: matches.get_one("cert").cloned(),
-        key: matches.get_one("key").cloned(),
-        dial_timeout: Duration::from_secs(matches.get_one("dial-timeout").copied().unwrap_or(5)),
-    };
-    if endpoint.address.contains(',') {
+    let given = text_of(matches, "endpoints");
+    if given.contains(',') {
         return Err("--endpoints: a snapshot is that of one member: name one".into());
     }
+    let mut all = endpoints(matches)?.into_iter();
+    let endpoint = all.next().ok_or("--endpoints: name a member that runs")?;
+    let endpoint = Endpoint {
+        dial_timeout: Duration::from_secs(matches.get_one("dial-timeout").copied().unwrap_or(5)),
+        ..endpoint
+    };
     let file = path_of(matches, "file");
     let begin = Instant::now();
     let mut part = file.clone().into_os_string();

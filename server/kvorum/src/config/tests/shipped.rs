@@ -23,6 +23,7 @@ fn the_shipped_file_names_every_key_at_its_default() {
                 "-allowed-",
                 "advertise",
                 "#name =",
+                "-allow-plain",
                 "listen-peer-urls",
                 "io-threads",
                 "data-dir",

@@ -61,6 +61,31 @@ fn members_that_begin_together_cannot_each_make_an_authority() {
 }
 
 #[test]
+fn a_console_alone_is_told_apart() {
+    let flags = [
+        ("listen-client-urls", "http://127.0.0.1:0"),
+        ("listen-peer-urls", "http://127.0.0.1:0"),
+        ("peer-allow-plain", "true"),
+        ("name", "a"),
+        ("initial-cluster", "a=http://x:1,b=http://y:1"),
+        ("initial-advertise-peer-urls", "http://x:1"),
+    ];
+    let lines = problems(with(&flags, &[]));
+    assert!(lines[0].starts_with("listen-console-url"), "{lines:?}");
+    let none = [&flags[..], &[("listen-console-url", "none")]].concat();
+    assert!(!good(&none).trust.is_wanted());
+}
+
+#[test]
+fn a_console_without_a_login_stays_on_this_machine() {
+    let everywhere = ("listen-console-url", "https://0.0.0.0:2382");
+    let lines = problems(with(&[HTTPS, everywhere, ("console-login", "off")], &[]));
+    assert!(lines[0].starts_with("console-login"), "{lines:?}");
+    assert!(lines[0].contains("reads every key"), "{lines:?}");
+    good(&[HTTPS, everywhere]);
+}
+
+#[test]
 fn one_address_of_this_machine_is_enough() {
     let settings = good(&[("advertise", "10.0.0.1")]);
     let clients: Vec<_> = settings
