@@ -1,15 +1,24 @@
 //! The certificates that a cluster makes for itself: from the first start to a cluster of three, as an administrator sees
 //! it.
 
+mod attacks;
 mod authority;
+mod canaries;
 mod clients;
 mod clocks;
 mod console;
 mod files;
 mod first_start;
 mod foreign;
+mod load;
 mod namespaces;
+mod renewal;
+mod restored;
+mod revocation;
+mod rotation;
 mod secrets;
+mod three;
+mod tls_client;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -30,6 +39,8 @@ pub(crate) struct Place {
     pub(crate) name: String,
     pub(crate) client_port: u16,
     pub(crate) peer_port: u16,
+    /// Beyond the usual ones.
+    pub(crate) flags: Vec<String>,
 }
 
 impl Place {
@@ -40,6 +51,7 @@ impl Place {
             name: name.to_owned(),
             client_port,
             peer_port,
+            flags: Vec::new(),
         }
     }
 
@@ -47,7 +59,7 @@ impl Place {
     pub(crate) fn settings(&self) -> Vec<String> {
         let client = format!("https://127.0.0.1:{}", self.client_port);
         let peer = format!("https://127.0.0.1:{}", self.peer_port);
-        [
+        let usual = [
             "--data-dir",
             &self.data_dir.to_string_lossy(),
             "--name",
@@ -60,9 +72,9 @@ impl Place {
             "none",
             "--listen-console-url",
             "none",
-        ]
-        .map(str::to_owned)
-        .into()
+        ];
+        let usual = usual.into_iter().map(str::to_owned);
+        usual.chain(self.flags.iter().cloned()).collect()
     }
 
     pub(crate) fn command(&self) -> Command {
