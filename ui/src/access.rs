@@ -28,6 +28,8 @@ pub(crate) struct Access {
     pub(crate) standing: RwSignal<Standing>,
     /// True if a session ended while this page stood.
     pub(crate) expired: RwSignal<bool>,
+    /// True until somebody was signed in on this page.
+    fresh: StoredValue<bool>,
 }
 
 impl Access {
@@ -36,6 +38,7 @@ impl Access {
         let access = Self {
             standing: RwSignal::default(),
             expired: RwSignal::new(false),
+            fresh: StoredValue::new(true),
         };
         provide_context(access);
         api::when_signed_out(move || access.lost());
@@ -64,6 +67,7 @@ impl Access {
         }
         if matches!(told, Standing::Told(SessionState::SignedIn { .. })) {
             self.expired.set(false);
+            self.fresh.set_value(false);
         }
         self.standing.set(told);
     }
@@ -86,6 +90,11 @@ impl Access {
         if self.admitted_now() {
             self.ask();
         }
+    }
+
+    /// True if nobody has been signed in since this page was opened.
+    pub(crate) fn is_fresh(self) -> bool {
+        self.fresh.get_value()
     }
 
     /// True if the pages may be shown.

@@ -4,9 +4,9 @@ use std::cell::{Cell, RefCell};
 
 use gloo_net::http::{Request, Response};
 use kvorum_api::{
-    Audit, ErrorBody, ErrorCode, Event, KeyHistory, KeyListing, KeyView, Login, Nothing,
-    PasswordChange, Secret, Security, SessionEnd, SessionState, Setup, SetupCheck, SetupLink,
-    base64,
+    Audit, Authority, Denied, ErrorBody, ErrorCode, Event, KeyHistory, KeyListing, KeyView, Login,
+    Nothing, PasswordChange, Rotate, Secret, Security, SessionEnd, SessionState, Setup, SetupCheck,
+    SetupLink, TokenMade, TokenRevoke, TokenWish, base64,
 };
 use leptos::prelude::*;
 use serde::de::DeserializeOwned;
@@ -111,6 +111,38 @@ pub(crate) async fn sign_in_by_certificate() -> Result<SessionState, Failure> {
 /// Ends the session.
 pub(crate) async fn sign_out() -> Result<SessionState, Failure> {
     post("/admin/v1/logout", &Nothing {}).await
+}
+
+/// The cluster's certificate authority.
+pub(crate) async fn authority() -> Result<Authority, Failure> {
+    get("/admin/v1/authority").await
+}
+
+/// A token to join with; its text is told once.
+pub(crate) async fn create_token(wish: &TokenWish) -> Result<TokenMade, Failure> {
+    post("/admin/v1/authority/tokens", wish).await
+}
+
+/// Takes a token back.
+pub(crate) async fn revoke_token(id: &str) -> Result<Nothing, Failure> {
+    let id = id.to_owned();
+    post("/admin/v1/authority/tokens/revoke", &TokenRevoke { id }).await
+}
+
+/// Accepts a certificate, or all of a user, no more.
+pub(crate) async fn revoke(denied: &Denied) -> Result<Nothing, Failure> {
+    post("/admin/v1/authority/revoke", denied).await
+}
+
+/// Accepts them again.
+pub(crate) async fn allow(denied: &Denied) -> Result<Nothing, Failure> {
+    post("/admin/v1/authority/allow", denied).await
+}
+
+/// Another root; or, by force, without those that are away.
+pub(crate) async fn rotate(domain: &str, force: bool) -> Result<Nothing, Failure> {
+    let confirm = domain.to_owned();
+    post("/admin/v1/authority/rotate", &Rotate { force, confirm }).await
 }
 
 /// What a set-up link is for.

@@ -75,7 +75,10 @@ fn Access() -> impl IntoView {
                     ", where everything that happened is listed."
                 </p>
             </Show>
-            <p>"Nothing on these pages can change the keys or the cluster."</p>
+            <p>
+                "Nothing on these pages can change a key. Who may join the cluster and whose certificates are accepted is "
+                "decided under "<a href="/security">"Security"</a>"."
+            </p>
         </section>
     }
 }

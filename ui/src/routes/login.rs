@@ -133,7 +133,7 @@ fn SignIn(certificate: Option<String>) -> impl IntoView {
 fn ByCertificate(certificate: Option<String>) -> impl IntoView {
     let access = access();
     let failure = RwSignal::new(None);
-    let go = move |_| {
+    let go = move || {
         spawn_local(async move {
             match api::sign_in_by_certificate().await {
                 Ok(state) => access.take(Standing::Told(state)),
@@ -141,10 +141,14 @@ fn ByCertificate(certificate: Option<String>) -> impl IntoView {
             }
         });
     };
+    // Whoever comes with a certificate is let in by it; whoever has just signed out or was signed out decides anew.
+    if certificate.is_some() && access.is_fresh() {
+        go();
+    }
     certificate.map(|name| {
         view! {
             <div class="gate-or">
-                <button on:click=go>"Continue as " <b>{name}</b> " by certificate"</button>
+                <button on:click=move |_| go()>"Continue as " <b>{name}</b> " by certificate"</button>
                 <Refused failure/>
             </div>
         }
