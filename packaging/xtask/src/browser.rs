@@ -17,6 +17,28 @@ use crate::tally::Tally;
 /// Without these there is no tour.
 const PROGRAMS: [&str; 4] = ["node", "npm", "chromium", "etcdctl"];
 
+/// Everything in plain text.
+const PLAIN: &[&str] = &[
+    "--listen-client-urls",
+    "http://127.0.0.1:0",
+    "--client-allow-plain",
+    "true",
+    "--listen-console-url",
+    "http://127.0.0.1:0",
+    "--console-allow-plain",
+    "true",
+];
+/// Everything by TLS, with certificates of the cluster's own.
+const SECURE: &[&str] = &[
+    "--listen-client-urls",
+    "https://127.0.0.1:0",
+    "--listen-peer-urls",
+    "https://127.0.0.1:0",
+    "--listen-console-url",
+    "https://127.0.0.1:0",
+];
+const LOGIN: &[&str] = &["--console-login", "required"];
+
 /// Starts a member, fills it, and walks through its console.
 pub(crate) fn tour(suite: &Suite<'_>) -> Result<Outcome> {
     let missing = PROGRAMS
@@ -26,7 +48,8 @@ pub(crate) fn tour(suite: &Suite<'_>) -> Result<Outcome> {
         return Ok(Outcome::Skipped(format!("{program} is not installed")));
     }
     let scripts = install(suite)?;
-    let member = Member::start(suite.repo, "browser-member", &["--console-login", "off"])?;
+    let flags = [PLAIN, &["--console-login", "off"]].concat();
+    let member = Member::start(suite.repo, "browser-member", &flags)?;
     let mut seed = Command::new("sh");
     seed.current_dir(&scripts).args(["seed.sh", &member.client]);
     let ran = suite.execute("browser-seed", seed)?;
@@ -50,13 +73,34 @@ pub(crate) fn login(suite: &Suite<'_>) -> Result<Outcome> {
         return Ok(Outcome::Skipped(format!("{program} is not installed")));
     }
     let scripts = install(suite)?;
-    let member = Member::start(suite.repo, "login-member", &["--console-login", "required"])?;
+    let flags = [PLAIN, LOGIN].concat();
+    let member = Member::start(suite.repo, "login-member", &flags)?;
     let link = member.invitation()?;
     let mut node = Command::new("node");
     node.current_dir(&scripts)
         .args(["login.mjs", &link])
         .arg(suite.repo.target("browser"));
     finish(suite, "login", node)
+}
+
+/// Starts a member that makes its own certificates, and moves its authority.
+pub(crate) fn authority(suite: &Suite<'_>) -> Result<Outcome> {
+    let missing = PROGRAMS
+        .iter()
+        .find(|program| packages::find(program).is_none());
+    if let Some(program) = missing {
+        return Ok(Outcome::Skipped(format!("{program} is not installed")));
+    }
+    let scripts = install(suite)?;
+    let flags = [SECURE, LOGIN].concat();
+    let member = Member::start(suite.repo, "authority-member", &flags)?;
+    let link = member.invitation()?;
+    let mut node = Command::new("node");
+    node.current_dir(&scripts)
+        .args(["authority.mjs", &link])
+        .arg(member.data_dir.join("pki"))
+        .arg(suite.repo.target("browser"));
+    finish(suite, "authority", node)
 }
 
 /// Runs the scripts and counts what they print.
@@ -128,12 +172,9 @@ impl Member {
     fn start(repo: &Repo, name: &str, flags: &[&str]) -> Result<Self> {
         let data_dir = repo.target(name);
         clear(&data_dir)?;
-        let any = "http://127.0.0.1:0";
         let mut child = Command::new(repo.program("kvorum")?)
             .arg("--data-dir")
             .arg(&data_dir)
-            .args(["--listen-client-urls", any, "--client-allow-plain", "true"])
-            .args(["--listen-console-url", any, "--console-allow-plain", "true"])
             .args(["--listen-metrics-urls", "none"])
             .args(flags)
             .stdin(Stdio::null())
@@ -160,12 +201,13 @@ impl Member {
         };
         let named = |field: &str| {
             let at = ready.find(&format!("\"{field}\":"))?;
-            let url = ready.get(at..)?.split("http://").nth(1)?;
-            url.split('"').next().map(str::to_owned)
+            let mut quoted = ready.get(at..)?.split('"');
+            quoted.find(|word| word.contains("://")).map(str::to_owned)
         };
-        member.client = named("client_urls").context("the member names its client URL")?;
-        let console = named("console_url").context("the member names its console")?;
-        member.console = format!("http://{console}");
+        let client = named("client_urls").context("the member names its client URL")?;
+        let authority = client.split("://").nth(1);
+        authority.context("a URL")?.clone_into(&mut member.client);
+        member.console = named("console_url").context("the member names its console")?;
         // The pipe must be emptied, or the member waits for it.
         thread::spawn(move || {
             for told in lines.map_while(Result::ok) {

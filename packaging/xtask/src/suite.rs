@@ -95,7 +95,11 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "login",
-        run: crate::browser::login,
+        run: browser::login,
+    },
+    Step {
+        name: "authority",
+        run: browser::authority,
     },
 ];
 
