@@ -112,9 +112,7 @@ async fn token_revoke(handle: &Handle, message: Bytes) -> Result<Bytes, Status> 
 
 async fn certificate_issue(handle: &Handle, by: &str, message: Bytes) -> Result<Bytes, Status> {
     let request: CertificateIssueRequest = decode(message)?;
-    let kind = request.kind();
-    let issued = handle.trust_issue(by, &request.csr_der, kind, &request.user, request.ttl_s);
-    let issued = issued.await?;
+    let issued = handle.trust_issue(by, &request).await?;
     let der = |certificates: Vec<rustls_pki_types::CertificateDer<'static>>| {
         certificates.iter().map(|c| c.to_vec().into()).collect()
     };

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use kvorum_tests::process::{Server, TestDir, free_ports, kvorum_bin};
 use serde_json::{Value, json};
 
-use super::https::{Https, certificates, shown};
+use super::https::{Https, Stream, certificates, shown};
 use super::{PASSWORD, invitation};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -53,6 +53,31 @@ impl Member {
         let (cert, key) = (self.pki("admin.crt"), self.pki("admin.key"));
         let own = certified.then_some((&*cert, &*key));
         Https::new(&self.console, &self.pki("ca.pem"), own)
+    }
+
+    /// The stream of events of a session, begun.
+    fn follow(&self, https: &Https, session: &str) -> Stream {
+        let mut stream = https.connect("localhost").expect("is let in");
+        let port = self.console.rsplit(':').next().expect("a port");
+        let request = format!(
+            "GET /admin/v1/events HTTP/1.1\r\nhost: localhost:{port}\r\ncookie: {session}\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).expect("is open");
+        let mut some = [0; 4096];
+        let count = stream.read(&mut some).expect("the stream begins");
+        assert!(some[..count].starts_with(b"HTTP/1.1 200"));
+        stream
+    }
+}
+
+/// Waits for the end of a stream that brings a sample each second.
+fn drain(stream: &mut Stream) {
+    let begin = Instant::now();
+    let some_time = Some(PATIENCE);
+    stream.sock.set_read_timeout(some_time).expect("a socket");
+    let mut some = [0; 4096];
+    while matches!(stream.read(&mut some), Ok(count) if count > 0) {
+        assert!(begin.elapsed() < PATIENCE, "the stream goes on");
     }
 }
 
@@ -114,15 +139,7 @@ fn an_administrators_certificate_opens_the_console_until_it_is_revoked() {
     // The session alone is worth nothing on another connection.
     assert_eq!(reads(&plain).expect("answers"), 401);
 
-    let mut stream = certified.connect("localhost").expect("is let in");
-    let port = member.console.rsplit(':').next().expect("a port");
-    let request = format!(
-        "GET /admin/v1/events HTTP/1.1\r\nhost: localhost:{port}\r\ncookie: {root}\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes()).expect("is open");
-    let mut some = [0; 4096];
-    let count = stream.read(&mut some).expect("the stream begins");
-    assert!(some[..count].starts_with(b"HTTP/1.1 200"));
+    let mut stream = member.follow(&certified, &root);
 
     let own = authority(&plain, &ada);
     let rows = own["certificates"].as_array().expect("rows");
@@ -134,14 +151,7 @@ fn an_administrators_certificate_opens_the_console_until_it_is_revoked() {
         post(&plain, "/admin/v1/authority/revoke", &ada, &body).status,
         200
     );
-    // It brings a sample each second, and then it ends.
-    stream
-        .sock
-        .set_read_timeout(Some(PATIENCE))
-        .expect("a socket");
-    while matches!(stream.read(&mut some), Ok(count) if count > 0) {
-        assert!(begin.elapsed() < PATIENCE, "the stream goes on");
-    }
+    drain(&mut stream);
     println!("the open stream ended after {:?}", begin.elapsed());
     // No new connection, resumed or not, is let in with it; who needs none goes on.
     assert!(reads(&certified).is_err());

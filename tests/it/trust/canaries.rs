@@ -227,6 +227,45 @@ fn use_tools(
     }
 }
 
+/// The keys that a member keeps, what everybody sees of its process, and that its memory goes to no file.
+fn use_process(member: &Member, canaries: &mut Canaries, places: &mut Places) {
+    for name in ["node.pem", "console.pem", "admin.key", "admin.pem"] {
+        canaries.add_keys(&member.pki(name));
+    }
+    let seal = fs::read_to_string(member.pki("seal.key")).expect("is text");
+    let lines = seal.lines().filter(|line| line.len() >= 32);
+    lines.for_each(|line| canaries.add("a seal key", line));
+    let proc = format!("/proc/{}", member.server.pid());
+    places.add(
+        "the command line",
+        fs::read(format!("{proc}/cmdline")).expect("it runs"),
+    );
+    let limits = fs::read_to_string(format!("{proc}/limits")).expect("it runs");
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"));
+    let core: Vec<&str> = core.expect("a limit").split_whitespace().collect();
+    assert_eq!(core[4..6], ["0", "0"], "no memory goes to files: {limits}");
+}
+
+fn search(canaries: &Canaries, places: &Places, kind: &str) {
+    let mut hits = Vec::new();
+    let mut bytes = 0;
+    for (name, content) in &places.0 {
+        bytes += content.len();
+        canaries.search(name, content, &mut hits);
+    }
+    println!(
+        "canaries ({}): {} secrets looked for in {} places, {bytes} bytes: {} hits",
+        kind,
+        canaries.0.len(),
+        places.0.len(),
+        hits.len()
+    );
+    assert!(canaries.0.len() > 20, "{}", canaries.0.len());
+    assert!(hits.is_empty(), "{hits:#?}");
+}
+
 async fn nothing_is_seen(jwt: bool) {
     let dir = TestDir::new(&format!("canaries-{jwt}"));
     let mut places = Places::default();
@@ -253,23 +292,7 @@ async fn nothing_is_seen(jwt: bool) {
     }
     use_pages(&first, &mut places).await;
     for member in [&first, &second] {
-        for name in ["node.pem", "console.pem", "admin.key", "admin.pem"] {
-            canaries.add_keys(&member.pki(name));
-        }
-        let seal = fs::read_to_string(member.pki("seal.key")).expect("is text");
-        let lines = seal.lines().filter(|line| line.len() >= 32);
-        lines.for_each(|line| canaries.add("a seal key", line));
-        let proc = format!("/proc/{}", member.server.pid());
-        places.add(
-            "the command line",
-            fs::read(format!("{proc}/cmdline")).expect("it runs"),
-        );
-        let limits = fs::read_to_string(format!("{proc}/limits")).expect("it runs");
-        let core = limits
-            .lines()
-            .find(|line| line.starts_with("Max core file size"));
-        let core: Vec<&str> = core.expect("a limit").split_whitespace().collect();
-        assert_eq!(core[4..6], ["0", "0"], "no memory goes to files: {limits}");
+        use_process(member, &mut canaries, &mut places);
     }
     for member in [&mut first, &mut second] {
         assert!(
@@ -285,21 +308,11 @@ async fn nothing_is_seen(jwt: bool) {
         places.add("a log", log);
         places.add_files(&member.data_dir);
     }
-    let mut hits = Vec::new();
-    let mut bytes = 0;
-    for (name, content) in &places.0 {
-        bytes += content.len();
-        canaries.search(name, content, &mut hits);
-    }
-    println!(
-        "canaries ({}): {} secrets looked for in {} places, {bytes} bytes: {} hits",
+    search(
+        &canaries,
+        &places,
         if jwt { "JWT" } else { "simple tokens" },
-        canaries.0.len(),
-        places.0.len(),
-        hits.len()
     );
-    assert!(canaries.0.len() > 20, "{}", canaries.0.len());
-    assert!(hits.is_empty(), "{hits:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -21,6 +21,8 @@ const DOMAIN_BYTES: usize = 16;
 const SERIAL_BYTES: usize = 20;
 /// Certificates of clients, and denials, that are kept.
 const ROWS_MAX: usize = 1 << 16;
+/// So many certificates are replaced by one.
+const REPLACES_MAX: usize = 64;
 
 impl Trust {
     /// Applies a change. What is to be kept is noted; after a refusal there is nothing to keep.
@@ -204,6 +206,8 @@ impl Trust {
             && certificate.subject.len() <= NAME_BYTES
             && certificate.issued_by.len() <= NAME_BYTES
             && certificate.not_after_unix_s > now_unix_s
+            && certificate.replaces.len() <= REPLACES_MAX
+            && certificate.replaces.iter().all(is_serial)
             && self.roots.contains_key(&certificate.root);
         if !fits {
             return Err(TrustRefused::Malformed);

@@ -1,8 +1,9 @@
 //! The change of the root. Where it stands follows from facts that are replicated anyway, so whoever leads goes on where
 //! the one before stopped, whatever crashed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use kvorum_proto::kvorumpb::{
     CertificateKind, RotationBegin, RotationForce, TrustAck, TrustCertificate, TrustRoot,
     TrustRotation,
@@ -115,24 +116,18 @@ impl Trust {
             .collect()
     }
 
-    /// Users with more certificates of the old root that still run than of the new one: several machines may show the same
-    /// name, and each has its own.
+    /// Users with a certificate of the old root that runs, and that no other has replaced: several machines may show the
+    /// same name, and each has its own.
     fn users_of_old(&self, rotation: &TrustRotation, now_unix_s: i64) -> Vec<String> {
         let runs = |c: &&TrustCertificate| {
             let denied = self.denied_serials.contains_key(&c.serial)
                 || self.denied_users.contains_key(&c.subject);
             c.not_after_unix_s > now_unix_s && !denied && c.kind() != CertificateKind::Node
         };
-        let mut behind: BTreeMap<(i32, &String), i64> = BTreeMap::new();
-        for certificate in self.certificates().filter(runs) {
-            let renewed = certificate.root == rotation.new_root;
-            let count = behind
-                .entry((certificate.kind, &certificate.subject))
-                .or_default();
-            *count += if renewed { -1 } else { 1 };
-        }
-        let users = behind.into_iter().filter(|(_, count)| *count > 0);
-        let users: BTreeSet<&String> = users.map(|((_, user), _)| user).collect();
+        let replaced: BTreeSet<&Bytes> = self.certificates().flat_map(|c| &c.replaces).collect();
+        let old = self.certificates().filter(runs);
+        let old = old.filter(|c| c.root != rotation.new_root && !replaced.contains(&c.serial));
+        let users: BTreeSet<&String> = old.map(|c| &c.subject).collect();
         users.into_iter().cloned().collect()
     }
 
@@ -221,8 +216,8 @@ impl Trust {
     /// A root more is trusted.
     pub(super) fn add_root(
         &mut self,
-        der: &bytes::Bytes,
-        sealed_key: &bytes::Bytes,
+        der: &Bytes,
+        sealed_key: &Bytes,
         now_unix_s: i64,
         notes: &mut Vec<SideChange>,
     ) -> u64 {

@@ -73,7 +73,7 @@ fn made(command: Command) -> Command {
                 .long("admin")
                 .action(ArgAction::SetTrue)
                 .help(
-                    "It may administer the cluster: make tokens and certificates, change members",
+                    "It may administer the cluster's authority: make tokens and certificates, revoke, change the root",
                 ),
         )
         .arg(
@@ -121,7 +121,11 @@ async fn client(matches: &ArgMatches, again: bool) -> Result<String, String> {
         }
         _ => {}
     }
-    let key = KeyPair::generate().map_err(shown)?;
+    // The same key again: a client that reads the two files between two writes of ours still gets a pair.
+    let (key, replaces) = match again {
+        true => (place.key()?, place.serial()),
+        false => (KeyPair::generate().map_err(shown)?, Vec::new()),
+    };
     let kind = match matches.get_flag("admin") {
         true => CertificateKind::Admin,
         false => CertificateKind::Client,
@@ -131,6 +135,7 @@ async fn client(matches: &ArgMatches, again: bool) -> Result<String, String> {
         kind: kind.into(),
         user: user.clone(),
         ttl_s: matches.get_one("ttl").copied().unwrap_or_default(),
+        replaces: replaces.into(),
     };
     let issued: CertificateIssueResponse = call(matches, ISSUE, &request).await?;
     let chain = Chain::new(certificates(issued.chain_der)).map_err(shown)?;

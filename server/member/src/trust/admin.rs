@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use kvorum_core::membership::PeerUrl;
 use kvorum_core::trust::{Progress, TOKEN_LIFE_MAX_S, Trust, TrustRefused};
 use kvorum_core::{Error, MemberId};
 use kvorum_pki::{Chain, JoinToken, RootPin, Subject, Validity, csr};
 use kvorum_proto::etcdserverpb as pb;
 use kvorum_proto::kvorumpb::{
-    CertificateKind, JoinToken as KeptToken, TokenRole, TrustCertificate, TrustDenial,
-    trust_denial, trust_op::Op,
+    CertificateIssueRequest, CertificateKind, JoinToken as KeptToken, TokenRole, TrustCertificate,
+    TrustDenial, trust_denial, trust_op::Op,
 };
 use rustls_pki_types::CertificateDer;
 use tokio::time::timeout;
@@ -29,7 +30,7 @@ const TOKEN_LIFE_S: i64 = 30 * 60;
 /// Addresses in a token.
 const ADDRESSES_MAX: usize = 3;
 /// The user of the administrator's certificate that each member has.
-const ROOT_USER: &str = "root";
+pub(super) const ROOT_USER: &str = "root";
 /// The grace period of a rotation if nobody says otherwise.
 const GRACE_S: i64 = 90 * 24 * 3600;
 
@@ -117,6 +118,16 @@ impl std::fmt::Debug for Clerk {
     }
 }
 
+/// What the cluster's list says of a certificate besides what it holds itself.
+pub(crate) struct Listing<'a> {
+    pub(crate) kind: CertificateKind,
+    pub(crate) subject: &'a str,
+    pub(crate) root: u64,
+    pub(crate) by: &'a str,
+    /// Serials of those that nobody shows any more.
+    pub(crate) replaces: Vec<Bytes>,
+}
+
 /// What is to be signed.
 pub(crate) struct Wish<'a> {
     pub(crate) csr_der: &'a [u8],
@@ -156,22 +167,20 @@ impl Clerk {
         &self,
         handle: &Handle,
         chain: &Chain,
-        kind: CertificateKind,
-        subject: &str,
-        root: u64,
-        by: &str,
+        listing: Listing<'_>,
     ) -> Result<(), StepError> {
         let what = "a new certificate";
         let serial = chain.serial().map_err(TrustError::pki(what))?;
         let validity = chain.validity().map_err(TrustError::pki(what))?;
         let row = TrustCertificate {
             serial: serial.as_bytes().to_vec().into(),
-            kind: kind.into(),
-            subject: subject.to_owned(),
+            kind: listing.kind.into(),
+            subject: listing.subject.to_owned(),
             not_after_unix_s: validity.not_after_unix,
-            root,
-            issued_by: by.to_owned(),
+            root: listing.root,
+            issued_by: listing.by.to_owned(),
             issued_unix_s: 0,
+            replaces: listing.replaces,
         };
         handle.trust_change(Op::Issued(row)).await?;
         Ok(())
@@ -184,6 +193,18 @@ impl From<StepError> for TrustCallError {
             StepError::Trust(error) => error.into(),
             StepError::Refused(refused) => Self::Refused(refused),
         }
+    }
+}
+
+/// The certificate whose place another takes, where it is on the list still.
+fn replaced(trust: &Trust, request: &CertificateIssueRequest) -> Result<Vec<Bytes>, TrustRefused> {
+    let mut listed = trust.certificates();
+    match listed.find(|c| c.serial == request.replaces) {
+        Some(c) if c.subject == request.user && c.kind == request.kind => {
+            Ok(vec![c.serial.clone()])
+        }
+        Some(_) => Err(TrustRefused::Malformed),
+        None => Ok(Vec::new()),
     }
 }
 
@@ -282,34 +303,39 @@ impl Handle {
         Ok(self.trust_change(op).await.map(drop)?)
     }
 
-    /// A certificate for a client; `life_s` 0 for as long as certificates of clients live here.
+    /// A certificate for a client.
     ///
     /// # Errors
-    /// The request or the user is none, or the cluster cannot take it now.
+    /// The request or the user is none, it replaces what is another's, or the cluster cannot take it now.
     pub async fn trust_issue(
         &self,
         by: &str,
-        csr_der: &[u8],
-        kind: CertificateKind,
-        user: &str,
-        life_s: i64,
+        request: &CertificateIssueRequest,
     ) -> Result<IssuedCertificate, TrustCallError> {
         let clerk = self.clerk().await?;
         let trust = self.trust();
-        let user = user.to_owned();
+        let (kind, user) = (request.kind(), request.user.clone());
         let subject = match kind {
             CertificateKind::Client => Subject::Client { user: user.clone() },
             CertificateKind::Admin => Subject::Admin { user: user.clone() },
             _ => return Err(TrustRefused::Malformed.into()),
         };
+        let replaces = replaced(&trust, request)?;
         let wish = Wish {
-            csr_der,
+            csr_der: &request.csr_der,
             subject,
-            life_s: clerk.client_life_s(life_s),
+            life_s: clerk.client_life_s(request.ttl_s),
         };
         let (chain, root) = clerk.sign(&trust, &wish)?;
+        let listing = Listing {
+            kind,
+            subject: &user,
+            root,
+            by,
+            replaces,
+        };
         // On the list before anybody has it: what is not known could not be revoked.
-        clerk.list(self, &chain, kind, &user, root, by).await?;
+        clerk.list(self, &chain, listing).await?;
         let serial = chain.serial().map_err(TrustCallError::Request)?;
         let validity = chain.validity().map_err(TrustCallError::Request)?;
         Ok(IssuedCertificate {

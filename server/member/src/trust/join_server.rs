@@ -13,7 +13,7 @@ use kvorum_proto::kvorumpb::{
     TokenRole, join_response::Result as Joined, trust_op::Op,
 };
 
-use super::admin::{Clerk, TrustCallError, Wish};
+use super::admin::{Clerk, Listing, TrustCallError, Wish};
 use super::leader::StepError;
 use super::membership::{Joining, id_of};
 use crate::handle::Handle;
@@ -255,8 +255,14 @@ async fn client(
     let trust = handle.trust();
     let (chain, root) = clerk.sign(&trust, &wish)?;
     let by = format!("token {}", shown(&token.id));
-    let kind = CertificateKind::Client;
-    clerk.list(handle, &chain, kind, &user, root, &by).await?;
+    let listing = Listing {
+        kind: CertificateKind::Client,
+        subject: &user,
+        root,
+        by: &by,
+        replaces: Vec::new(),
+    };
+    clerk.list(handle, &chain, listing).await?;
     Ok(JoinGranted {
         members: handle.members(),
         name: user,

@@ -12,7 +12,7 @@ use rustls_pki_types::CertificateDer;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::admin::Clerk;
+use super::admin::{Clerk, Listing, ROOT_USER};
 use super::authority::{Authority, der};
 use super::clients::ClientTrust;
 use super::files::{FOUNDING, Files};
@@ -30,6 +30,8 @@ use crate::start::{Member, StartError};
 const JOINS_MAX: usize = 16;
 /// A look that takes longer begins anew, with what is known by then.
 const LOOK_MAX: Duration = Duration::from_secs(2);
+/// So much of a look waits for the cluster, as long as this member does not know where it stands.
+const CATCH_UP: Duration = Duration::from_millis(500);
 /// Between two looks while something is due.
 const LOOK_SOON: Duration = Duration::from_secs(1);
 /// Between two looks while nothing is.
@@ -42,6 +44,8 @@ pub struct Keeper {
     authority: Arc<Authority>,
     own: Own,
     listeners: Listeners,
+    /// It has seen what the cluster knew after its start.
+    is_current: bool,
     /// The roots in the file are not those that are trusted.
     unwritten_roots: bool,
     /// The last failure that was told.
@@ -78,6 +82,7 @@ impl Keeper {
             authority,
             own,
             listeners,
+            is_current: false,
             unwritten_roots: false,
             told: None,
         })
@@ -197,6 +202,14 @@ impl Keeper {
             self.found(handle).await?;
             return Ok(LOOK_SOON);
         }
+        if !self.is_current {
+            // What a member remembers at its start may be older than its own certificates.
+            let current = timeout(CATCH_UP, handle.read_barrier()).await;
+            self.is_current = matches!(current, Ok(Ok(())));
+            if self.is_current {
+                return Ok(Duration::ZERO);
+            }
+        }
         if trust.domain() != &self.authority.domain.as_bytes()[..] {
             return Err(TrustError::State("it is another cluster's; see pki/domain").into());
         }
@@ -261,6 +274,7 @@ impl Keeper {
             options: &self.options,
             member_name: &handle.identity().name,
             is_member: members.iter().any(|m| m.id == id),
+            is_current: self.is_current,
             is_alone: members.iter().all(|m| m.id == id),
             jitter,
         };
@@ -323,8 +337,17 @@ impl Keeper {
         };
         let kind = kvorum_proto::kvorumpb::CertificateKind::Admin;
         let by = format!("member {:x}", self.options.member_id.0);
-        let root = root_of(trust, chain.certificates());
-        clerk.list(handle, chain, kind, "root", root, &by).await
+        let earlier = trust
+            .certificates()
+            .filter(|c| c.kind() == kind && c.issued_by == by && c.subject == ROOT_USER);
+        let listing = Listing {
+            kind,
+            subject: ROOT_USER,
+            root: root_of(trust, chain.certificates()),
+            by: &by,
+            replaces: earlier.map(|c| c.serial.clone()).take(64).collect(),
+        };
+        clerk.list(handle, chain, listing).await
     }
 }
 

@@ -48,6 +48,7 @@ struct Wanted<'a> {
     names: Option<&'a [String]>,
     jitter: u32,
     now: i64,
+    is_current: bool,
 }
 
 impl Wanted<'_> {
@@ -60,7 +61,9 @@ impl Wanted<'_> {
         let above = chain.certificates().iter().skip(1);
         let is_of_issuer = above
             .filter_map(|c| spki_sha256(c).ok())
-            .any(|spki| spki == self.issuer_spki);
+            .any(|spki| spki == self.issuer_spki)
+            // Its own certificate may know more than a member that has just begun.
+            || !self.is_current;
         let named = self
             .names
             .is_none_or(|names| has_names(chain.leaf(), names));
@@ -172,6 +175,7 @@ impl Own {
             names,
             jitter: renewing.jitter,
             now: unix_s(),
+            is_current: renewing.is_current,
         };
         let lacks = |bundle: Option<&Bundle>, names| {
             let fits = |bundle| wanted(names).fits(bundle);
@@ -273,6 +277,8 @@ pub(crate) struct Renewing<'a> {
     pub(crate) options: &'a TrustOptions,
     pub(crate) member_name: &'a str,
     pub(crate) is_member: bool,
+    /// What it knows of the cluster is what the cluster knew after its start.
+    pub(crate) is_current: bool,
     /// Nobody else is: there is nobody who could have removed it meanwhile, and nobody who could let it in again.
     pub(crate) is_alone: bool,
     /// Differs between members.

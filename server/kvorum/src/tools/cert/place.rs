@@ -5,11 +5,13 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use kvorum_pki::Bundle;
+use kvorum_pki::{Bundle, Chain, KeyPair};
 use rustix::fs::OFlags;
 
 const SECRET: u32 = 0o600;
 const PUBLIC: u32 = 0o644;
+/// The name of the file of those who are trusted, before its `.crt`.
+const TRUSTED: &str = "ca";
 
 /// Where they are, by paths that can be pasted anywhere.
 #[derive(Clone, Debug)]
@@ -30,13 +32,18 @@ impl Place {
                 "{user:?} cannot be the name of a file: use letters, digits, - and _"
             ));
         }
+        if user == TRUSTED {
+            return Err(format!(
+                "{user:?} would take the place of {user}.crt, whom a client trusts: use another name"
+            ));
+        }
         let told = |error| format!("{}: {error}", dir.display());
         fs::create_dir_all(dir).map_err(told)?;
         let dir = dir.canonicalize().map_err(told)?;
         Ok(Self {
             key: dir.join(format!("{user}.key")),
             cert: dir.join(format!("{user}.crt")),
-            ca: dir.join("ca.crt"),
+            ca: dir.join(format!("{TRUSTED}.crt")),
         })
     }
 
@@ -45,13 +52,34 @@ impl Place {
         self.key.symlink_metadata().is_ok()
     }
 
-    /// Writes all three, each whole or not at all.
+    /// The key that is there.
+    ///
+    /// # Errors
+    /// It cannot be read, or is none.
+    pub(super) fn key(&self) -> Result<KeyPair, String> {
+        let told = |error: &dyn std::fmt::Display| format!("{}: {error}", self.key.display());
+        let text = fs::read(&self.key).map_err(|error| told(&error))?;
+        KeyPair::from_pem(&text).map_err(|error| told(&error))
+    }
+
+    /// The serial number of the certificate that is there; empty if there is none that can be read.
+    pub(super) fn serial(&self) -> Vec<u8> {
+        let chain = fs::read(&self.cert).ok();
+        let chain = chain.and_then(|text| Chain::from_pem(&text).ok());
+        let serial = chain.and_then(|chain| chain.serial().ok());
+        serial.map_or_else(Vec::new, |serial| serial.as_bytes().to_vec())
+    }
+
+    /// Writes all that is new, each whole or not at all.
     ///
     /// # Errors
     /// The disk refuses.
     pub(super) fn write(&self, bundle: &Bundle, trusted: &str) -> Result<(), String> {
         replace(&self.ca, trusted.as_bytes(), PUBLIC)?;
-        replace(&self.key, bundle.key().to_pem().as_bytes(), SECRET)?;
+        let key = bundle.key().to_pem();
+        if fs::read(&self.key).map_or(true, |there| there != key.as_bytes()) {
+            replace(&self.key, key.as_bytes(), SECRET)?;
+        }
         replace(&self.cert, bundle.chain().to_pem().as_bytes(), PUBLIC)
     }
 }
@@ -108,5 +136,7 @@ mod tests {
             let refused = Place::of(&std::env::temp_dir(), bad).expect_err("refused");
             assert!(refused.contains("cannot be the name of a file"));
         }
+        let refused = Place::of(&std::env::temp_dir(), "ca").expect_err("refused");
+        assert!(refused.contains("use another name"), "{refused}");
     }
 }
