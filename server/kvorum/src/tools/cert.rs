@@ -40,8 +40,14 @@ pub(super) fn command() -> Command {
         .arg(name());
     let renew = Command::new("renew")
         .about("Make another certificate in the place of one that `cert client` has made")
-        .after_help("Key and chain are replaced by renaming; clients that read their files anew need no restart.")
-        .arg(name());
+        .after_help("The chain is replaced by renaming; clients that read their files anew need no restart.")
+        .arg(name())
+        .arg(
+            Arg::new("new-key")
+                .long("new-key")
+                .action(ArgAction::SetTrue)
+                .help("Replace the key too; between the two files a client finds no pair"),
+        );
     let serial = Arg::new("serial")
         .value_name("SERIAL")
         .help("Of one certificate, as `kvorum cert list` shows it");
@@ -122,9 +128,13 @@ async fn client(matches: &ArgMatches, again: bool) -> Result<String, String> {
         _ => {}
     }
     // The same key again: a client that reads the two files between two writes of ours still gets a pair.
-    let (key, replaces) = match again {
-        true => (place.key()?, place.serial()),
-        false => (KeyPair::generate().map_err(shown)?, Vec::new()),
+    let key = match again && !matches.get_flag("new-key") {
+        true => place.key()?,
+        false => KeyPair::generate().map_err(shown)?,
+    };
+    let replaces = match again {
+        true => place.serial(),
+        false => Vec::new(),
     };
     let kind = match matches.get_flag("admin") {
         true => CertificateKind::Admin,
