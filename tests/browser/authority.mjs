@@ -73,7 +73,7 @@ await check("the security page shows the certificates", async () => {
   await page.goto(`${base}/security`);
   await heading("Security").waitFor();
   const certificates = card("Certificates");
-  await certificates.getByRole("row", { name: /member/ }).waitFor();
+  await certificates.getByRole("row", { name: /default member/ }).waitFor();
   await certificates.getByRole("row", { name: /root administrator/ }).waitFor({ timeout: 30_000 });
   await card("Certificate authority").getByText("Trust domain").waitFor();
   return look("authority");

@@ -79,7 +79,7 @@ pub(crate) fn listen(help: RwSignal<bool>, dismiss: Dismiss) {
             return;
         }
         let modified = event.ctrl_key() || event.alt_key() || event.meta_key();
-        if modified || help.get_untracked() || !enabled.get_untracked() {
+        if modified || help.get_untracked() || asked() || !enabled.get_untracked() {
             return;
         }
         let Some(action) = keyboard.try_update_value(|keyboard| keyboard.press(&event.key()))
@@ -92,11 +92,10 @@ pub(crate) fn listen(help: RwSignal<bool>, dismiss: Dismiss) {
             Action::Help => help.set(true),
             Action::Search if focus_search() => {}
             Action::Search => go("/keys?focus=prefix"),
-            Action::Dismiss => {
-                if let Some(to) = dismiss.0.get_untracked() {
-                    go(&to);
-                }
-            }
+            Action::Dismiss => match dismiss.0.get_untracked() {
+                Some(to) => go(&to),
+                None => return,
+            },
         }
         event.prevent_default();
     });
@@ -111,6 +110,12 @@ pub(crate) fn focus_search() -> bool {
     };
     input.select();
     input.focus().is_ok()
+}
+
+/// True while a dialog waits for an answer: it has the keyboard for itself.
+fn asked() -> bool {
+    let open = document().query_selector("dialog[open]");
+    open.is_ok_and(|found| found.is_some())
 }
 
 fn target(event: &KeyboardEvent) -> Option<HtmlElement> {

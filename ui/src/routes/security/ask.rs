@@ -139,7 +139,13 @@ pub(super) fn Ask(asking: Asking, again: RwSignal<u32>) -> impl IntoView {
             .map(|asked| view! { <Question asked deed again/> })
     };
     view! {
-        <dialog class="help ask" node_ref=dialog aria-labelledby="ask-title" on:close=move |_| deed.set(None)>
+        <dialog
+            class="help ask"
+            node_ref=dialog
+            aria-labelledby="ask-title"
+            on:cancel=move |_: leptos::ev::Event| deed.set(None)
+            on:close=move |_| deed.set(None)
+        >
             {question}
         </dialog>
     }
