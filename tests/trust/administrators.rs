@@ -1,6 +1,12 @@
 //! Each call about trust as each kind of caller.
 
-use kvorum_proto::{METHODS, Method, etcdserverpb as pb, kvorumpb::CertificateKind};
+use kvorum_proto::{
+    METHODS, Method, etcdserverpb as pb,
+    kvorumpb::{
+        CertificateKind, ConsoleEvent, RevokeCertificateRequest, RevokeCertificateResponse,
+        TokenRevokeRequest, TokenRevokeResponse, revoke_certificate_request::Subject,
+    },
+};
 use tonic::{
     Code, Status,
     metadata::{MetadataMap, MetadataValue},
@@ -182,11 +188,99 @@ async fn while_authentication_is_off_only_administrators_make_users_and_roles() 
         .expect("authentication is off");
 }
 
+fn events(cluster: &Cluster) -> Vec<ConsoleEvent> {
+    let console = cluster.handle.console();
+    console.events(u64::MAX).cloned().collect()
+}
+
+#[tokio::test]
+async fn changes_of_trust_and_of_users_are_written_down_without_secrets() {
+    let cluster = Cluster::start().await;
+    let none = MetadataMap::new();
+    let boss = cluster.badge(CertificateKind::Admin, "boss", 0).await;
+    let admin = cluster.rpc(Some(&boss)).await;
+    let client = cluster.client("mallory").await;
+    let client = cluster.rpc(Some(&client)).await;
+    let path = "/kvorumpb.Trust/Revoke";
+    let revoke = || RevokeCertificateRequest {
+        subject: Some(Subject::User("eve".into())),
+    };
+    let refused: Result<RevokeCertificateResponse, _> =
+        client.call_with(path, revoke(), none.clone()).await;
+    refused.expect_err("no administrator");
+    let done: Result<RevokeCertificateResponse, _> =
+        admin.call_with(path, revoke(), none.clone()).await;
+    done.expect("an administrator");
+    let unknown = TokenRevokeRequest {
+        id: vec![1; 10].into(),
+    };
+    let refused: Result<TokenRevokeResponse, _> = admin
+        .call_with("/kvorumpb.Trust/TokenRevoke", unknown, none.clone())
+        .await;
+    refused.expect_err("there is no such token");
+    let add = pb::AuthUserAddRequest {
+        name: "ann".into(),
+        password: "hush-hush".into(),
+        ..Default::default()
+    };
+    admin.with(&none, add).await.expect("a new user");
+    let told: Vec<_> = events(&cluster)
+        .into_iter()
+        .map(|e| (e.who, e.from, e.what, e.result, e.detail))
+        .collect();
+    let line = |what: &str, detail: &str| {
+        let [who, from, what, ok, detail] =
+            ["boss", "127.0.0.1", what, "ok", detail].map(str::to_owned);
+        (who, from, what, ok, detail)
+    };
+    assert_eq!(
+        told,
+        [
+            line("user added", "ann"),
+            line("certificate revoked", "user eve"),
+        ]
+    );
+}
+
+/// Whoever guesses is held up where he is, and nobody else is.
+#[tokio::test]
+async fn wrong_passwords_from_one_place_are_limited() {
+    let cluster = Cluster::start().await;
+    let none = MetadataMap::new();
+    let admin = cluster.badge(CertificateKind::Admin, "boss", 0).await;
+    let admin = cluster.rpc(Some(&admin)).await;
+    add_user(&admin, "root", "root").await;
+    let enable = pb::AuthEnableRequest {};
+    admin.with(&none, enable).await.expect("root exists");
+    let nobody = cluster.rpc(None).await;
+    let request = |password: &str| pb::AuthenticateRequest {
+        name: "root".into(),
+        password: password.into(),
+    };
+    let mut wrong = 0;
+    let refused = loop {
+        let refused = nobody.with(&none, request("guess")).await;
+        let refused = refused.expect_err("a guess");
+        if refused.code() != Code::InvalidArgument {
+            break refused;
+        }
+        wrong += 1;
+    };
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    assert_eq!(refused.message(), "etcdserver: too many requests");
+    // Some come back while bcrypt computes.
+    assert!((20..60).contains(&wrong), "{wrong}");
+    let elsewhere = Some("192.0.2.1".parse().expect("an address"));
+    let password = String::from("root").into();
+    let token = cluster
+        .handle
+        .authenticate(elsewhere, "root", password)
+        .await;
+    token.expect("another place");
+}
+
 #[tokio::test]
 async fn root_is_not_revoked_as_a_whole() {
-    use kvorum_proto::kvorumpb::{
-        RevokeCertificateRequest, RevokeCertificateResponse, revoke_certificate_request::Subject,
-    };
     let cluster = Cluster::start().await;
     let admin = cluster.badge(CertificateKind::Admin, "root", 0).await;
     let rpc = cluster.rpc(Some(&admin)).await;

@@ -17,7 +17,8 @@ use kvorum_pki::{
     seal::{SealKey, seal},
 };
 use kvorum_proto::kvorumpb::{
-    CertificateKind, TrustDenial, TrustInit, TrustIssuer, trust_denial::Subject as Denied,
+    CertificateIssueRequest, CertificateKind, TrustDenial, TrustInit, TrustIssuer,
+    trust_denial::Subject as Denied,
 };
 use kvorum_v3rpc::{Front, Listener, ListenerTls, Options, Scope};
 use prost::Message as _;
@@ -138,7 +139,14 @@ impl Cluster {
     pub(crate) async fn badge(&self, kind: CertificateKind, user: &str, life_s: i64) -> Badge {
         let key = KeyPair::generate().expect("a key");
         let csr = csr::create(&key).expect("a request");
-        let issued = self.handle.trust_issue("test", &csr, kind, user, life_s);
+        let request = CertificateIssueRequest {
+            csr_der: csr.to_vec().into(),
+            kind: kind.into(),
+            user: user.into(),
+            ttl_s: life_s,
+            ..CertificateIssueRequest::default()
+        };
+        let issued = self.handle.trust_issue("test", &request);
         let issued = issued.await.expect("signed");
         let key = PrivateKeyDer::try_from(key.pkcs8().to_vec()).expect("a key");
         Badge {

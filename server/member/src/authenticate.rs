@@ -1,13 +1,15 @@
 //! Who a caller is: passwords become tokens, and tokens become callers.
 
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use kvorum_core::Error;
 use kvorum_core::auth::{AuthEvent, AuthStore, Caller};
 use zeroize::Zeroizing;
 
+use crate::guesses::{Admission, Attempt, Guesses};
 use crate::handle::Handle;
 use crate::passwords::{PasswordError, Passwords};
 use crate::tokens::jwt::{Claims, Unsigned};
@@ -15,12 +17,17 @@ use crate::tokens::{self, AuthOptions, Letters, TokenKind, Tokens, fingerprint};
 
 /// Between the comparison of a password and the token, users may change; then it is compared again, so many times.
 const ATTEMPTS: usize = 8;
+/// Between two looks for a place among attempts that come from one source at once.
+const PLACE_LOOK: Duration = Duration::from_millis(20);
+/// Then others of them have no end.
+const PLACE_LOOKS: usize = 250;
 
 /// What a member needs to know callers.
 #[derive(Debug)]
 pub(crate) struct Authentication {
     kind: TokenKind,
     passwords: Passwords,
+    guesses: Guesses,
     tokens: Tokens,
 }
 
@@ -33,6 +40,9 @@ pub enum AuthenticateError {
     /// The password cannot be hashed or compared.
     #[error(transparent)]
     Password(#[from] PasswordError),
+    /// Too many wrong ones came from there.
+    #[error("etcdserver: too many requests")]
+    TooMany,
     /// This member only verifies tokens. The text is etcd's.
     #[error("auth: token signing attempted with verify-only key")]
     VerifyOnly,
@@ -46,6 +56,7 @@ impl Authentication {
         Self {
             kind: options.token.clone(),
             passwords: Passwords::new(options.bcrypt_cost),
+            guesses: Guesses::new(),
             tokens: Tokens::new(options.token_ttl),
         }
     }
@@ -78,16 +89,53 @@ impl Handle {
         Ok(hash.into_bytes().into())
     }
 
-    /// A token for a user whose password is right.
+    /// A token for a user whose password is right. `from` is where it was said; none within this process.
     ///
     /// # Errors
-    /// It is not, or nobody can log in now.
+    /// It is not, too many wrong ones came from there, or nobody can log in now.
     pub async fn authenticate(
         &self,
+        from: Option<IpAddr>,
         user: &str,
         password: Zeroizing<String>,
     ) -> Result<String, AuthenticateError> {
         self.read_barrier().await?;
+        let attempt = self.admission(from, user).await?;
+        if !attempt.delay.is_zero() {
+            tokio::time::sleep(attempt.delay).await;
+        }
+        let done = self.compare_and_issue(user, password).await;
+        if !matches!(done, Err(AuthenticateError::Refused(Error::AuthFailed))) {
+            attempt.forgiven();
+        }
+        done
+    }
+
+    /// A place among the attempts from there.
+    async fn admission(
+        &self,
+        from: Option<IpAddr>,
+        user: &str,
+    ) -> Result<Attempt<'_>, AuthenticateError> {
+        // Names that nobody has are one: who makes them up gets no memory for that.
+        let is_user = self.auth().password_hash(user).is_ok();
+        let counted = if is_user { user } else { "" };
+        for _ in 0..PLACE_LOOKS {
+            let now_ms = self.shared.clock.now_ms();
+            match self.authentication().guesses.attempt(from, counted, now_ms) {
+                Admission::Now(attempt) => return Ok(attempt),
+                Admission::Later => tokio::time::sleep(PLACE_LOOK).await,
+                Admission::No => return Err(AuthenticateError::TooMany),
+            }
+        }
+        Err(AuthenticateError::TooMany)
+    }
+
+    async fn compare_and_issue(
+        &self,
+        user: &str,
+        password: Zeroizing<String>,
+    ) -> Result<String, AuthenticateError> {
         let mut last = Error::AuthOldRevision;
         for _ in 0..ATTEMPTS {
             let auth = self.auth();
@@ -124,7 +172,15 @@ impl Handle {
         {
             true => Ok(()),
             false => {
-                tracing::warn!(user, "a password was wrong, or its user unknown");
+                // A name that nobody has may be a password in the wrong field.
+                let known = auth.password_hash(user).is_ok();
+                let user_fingerprint = fingerprint(user);
+                match known {
+                    true => tracing::warn!(user, "a password was wrong"),
+                    false => {
+                        tracing::warn!(user_fingerprint, "no such user, or one without password")
+                    }
+                }
                 Err(Error::AuthFailed.into())
             }
         }

@@ -24,6 +24,7 @@ mod ended;
 pub mod families;
 pub mod fuzz;
 mod gauges;
+mod guesses;
 mod handle;
 mod hash;
 pub mod heal;

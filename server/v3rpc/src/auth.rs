@@ -1,5 +1,7 @@
 //! The Auth service: users, roles, and tokens for passwords.
 
+use std::net::IpAddr;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use kvorum_core::Error;
@@ -51,10 +53,15 @@ pub(crate) enum Auth {
 pub(crate) async fn call(
     handle: &Handle,
     caller: &Caller,
+    from: Option<IpAddr>,
     rpc: Auth,
     message: Bytes,
 ) -> Result<Bytes, Status> {
-    let ask = Ask { handle, caller };
+    let ask = Ask {
+        handle,
+        caller,
+        from,
+    };
     let op = match rpc {
         Auth::Authenticate => return ask.authenticate(decode(message)?).await,
         Auth::Status => {
@@ -123,6 +130,8 @@ fn revoke(request: AuthRoleRevokePermissionRequest) -> Op {
 struct Ask<'a> {
     handle: &'a Handle,
     caller: &'a Caller,
+    /// Where that is; none within this process.
+    from: Option<IpAddr>,
 }
 
 impl Ask<'_> {
@@ -136,7 +145,8 @@ impl Ask<'_> {
 
     async fn authenticate(&self, request: AuthenticateRequest) -> Result<Bytes, Status> {
         let password = Zeroizing::new(request.password);
-        let token = self.handle.authenticate(&request.name, password).await?;
+        let token = self.handle.authenticate(self.from, &request.name, password);
+        let token = token.await?;
         // Behind the password, so that strangers do not hear of it.
         self.handle.trust_accepts(&Caller::user(request.name, 0))?;
         frame(&AuthenticateResponse {
@@ -196,6 +206,8 @@ impl From<AuthenticateError> for Status {
         match error {
             AuthenticateError::Refused(refused) => refused.into(),
             AuthenticateError::Password(refused) => refused.into(),
+            // The text of etcd for too much at once, with the code that says so.
+            AuthenticateError::TooMany => Self::new(Code::ResourceExhausted, error.to_string()),
             AuthenticateError::VerifyOnly => Self::new(Code::Unknown, error.to_string()),
             AuthenticateError::Key => Self::internal(format!("kvorum: {error}")),
         }

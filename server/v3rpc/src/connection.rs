@@ -45,6 +45,8 @@ pub(crate) struct Entry {
     /// By TLS.
     pub(crate) secure: bool,
     pub(crate) peer: Peer,
+    /// Where that is; none within this process.
+    pub(crate) from: Option<IpAddr>,
     /// What its calls count against.
     pub(crate) share: Arc<Share>,
 }
@@ -82,6 +84,7 @@ async fn enter(
         scope: door.scope,
         secure: wants_tls,
         peer: Peer::Unknown,
+        from: Some(from),
         share: cx.shares.of(Client::of(&Peer::Unknown, from)),
     };
     match &door.tls {

@@ -1,12 +1,12 @@
 //! Whose call it is: by its token, else by its connection's certificate.
 
-use std::{future::pending, sync::Arc};
+use std::{future::pending, net::IpAddr, sync::Arc};
 
 use http::{HeaderMap, HeaderValue};
 use kvorum_core::Error;
 use kvorum_member::{Caller, Handle};
 
-use crate::{context::IoContext, peer::Peer};
+use crate::{connection::Entry, context::IoContext, peer::Peer};
 
 /// Where a token may stand, in etcd's order.
 const TOKEN_KEYS: [&str; 2] = ["token", "authorization"];
@@ -14,6 +14,17 @@ const TOKEN_KEYS: [&str; 2] = ["token", "authorization"];
 const BEARER: &str = "Bearer ";
 /// What a call carries that came through a gateway.
 const GATEWAY_MARK: &str = "grpcgateway-accept";
+
+/// Where a call came from that this member's own gateway passes on. From anybody else it says nothing.
+pub(crate) const SOURCE: &str = "kvorum-source";
+
+/// Where a call comes from; none if that is within this process.
+pub(crate) fn source(entry: &Entry, headers: &HeaderMap) -> Option<IpAddr> {
+    match entry.peer {
+        Peer::Gateway => headers.get(SOURCE)?.to_str().ok()?.parse().ok(),
+        _ => entry.from,
+    }
+}
 
 /// True if a call shows a token.
 pub(crate) fn has_token(headers: &HeaderMap) -> bool {

@@ -132,6 +132,18 @@ fn route(metrics: &EdgeMetrics, method: &kvorum_proto::Method) -> Option<(String
     Some((method.path(), Rc::new(route)))
 }
 
+/// What answers a method with one message each way.
+#[cfg(test)]
+pub(crate) fn unary_of(method: &kvorum_proto::Method) -> Option<Unary> {
+    let row = ROWS
+        .iter()
+        .find(|row| row.service == method.service && row.name == method.name)?;
+    match row.rpc {
+        Rpc::Unary(rpc) => Some(rpc),
+        Rpc::Stream(_) => None,
+    }
+}
+
 /// grpc-go's texts, which etcd's clients show.
 fn unknown(path: &str) -> Status {
     let Some((service, method)) = path

@@ -2,7 +2,9 @@
 
 use std::{
     future::poll_fn,
+    net::IpAddr,
     pin::{Pin, pin},
+    sync::Arc,
     task::Poll,
     time::{Duration, Instant},
 };
@@ -16,7 +18,9 @@ use kvorum_proto::etcdserverpb::ResponseHeader;
 use tokio::time::Sleep;
 
 use crate::{
-    administrator, auth,
+    administrator,
+    audit::{self, Author},
+    auth,
     client::Client,
     cluster,
     compression::Encoding,
@@ -26,7 +30,7 @@ use crate::{
     error::{Code, Status},
     frame::{self, Payload},
     health,
-    identity::Credentials,
+    identity::{self, Credentials},
     incoming::Messages,
     kv,
     large::{self, Reply},
@@ -34,7 +38,6 @@ use crate::{
     peer::Peer,
     route::{Route, Unary},
     rule::Rule,
-    shares::Share,
     stream::{self, Ended},
     trust,
 };
@@ -57,8 +60,7 @@ pub(crate) async fn serve(
         Ok(metadata) => {
             // Pinned here: handed over by value it would lie twice in the memory of every call.
             let asked = Asked {
-                peer: &entry.peer,
-                share: &entry.share,
+                entry,
                 headers: &head.headers,
                 encoding: metadata.encoding,
             };
@@ -106,11 +108,18 @@ pub(crate) struct Who {
     credentials: Option<Box<Credentials>>,
     /// The name of an administrator, for calls that are for those.
     administrator: Option<String>,
+    /// Where it comes from; none within this process.
+    from: Option<IpAddr>,
+    /// The user whom the connection's certificate names, for calls that are written down.
+    certified: Option<Arc<str>>,
 }
 
 impl Who {
     async fn of(cx: &IoContext, rule: Rule, rpc: Unary, asked: &Asked<'_>) -> Result<Self, Error> {
-        let credentials = || Box::new(Credentials::read(cx, asked.peer, asked.headers));
+        let from = identity::source(asked.entry, asked.headers);
+        let is_noted = matches!(rpc, Unary::Auth(_));
+        let certified = asked.entry.peer.user().filter(|_| is_noted).cloned();
+        let credentials = || Box::new(Credentials::read(cx, &asked.entry.peer, asked.headers));
         // What is open to everybody is so to who comes with a token from yesterday, to get another one.
         if rule != Rule::Open && cx.handle.is_auth_enabled() {
             let credentials = credentials();
@@ -118,6 +127,8 @@ impl Who {
                 caller: credentials.caller(&cx.handle).await?,
                 credentials: Some(credentials),
                 administrator: None,
+                from,
+                certified,
             });
         }
         // Authentication may come to be while these wait.
@@ -126,7 +137,19 @@ impl Who {
             caller: Caller::nobody(),
             credentials: waits.then(credentials),
             administrator: None,
+            from,
+            certified,
         })
+    }
+
+    /// Who is said to have done it.
+    fn author(&self) -> Author {
+        let caller = self.administrator.as_deref().or(self.caller.user_name());
+        let name = caller.or(self.certified.as_deref());
+        Author {
+            name: name.unwrap_or("nobody").to_owned(),
+            from: self.from,
+        }
     }
 
     fn credentials(&self) -> Credentials {
@@ -140,8 +163,7 @@ impl Who {
 
 /// The head of a call.
 struct Asked<'a> {
-    peer: &'a Peer,
-    share: &'a Share,
+    entry: &'a Entry,
     headers: &'a HeaderMap,
     encoding: Encoding,
 }
@@ -162,24 +184,27 @@ async fn answer(
     // Taken when all of it is there: what comes slowly holds nobody else of its client back.
     let _place = match rpc.waits() {
         true => None,
-        false => asked.share.enter().await,
+        false => asked.entry.share.enter().await,
     };
     // Only now is it complete: its caller may have been revoked since it began.
-    cx.guests.accept(asked.peer)?;
+    cx.guests.accept(&asked.entry.peer)?;
     let who = Who::of(cx, route.rule, rpc, &asked).await;
     let mut who = who.map_err(|refused| route.refusal(refused))?;
     match route.rule {
         Rule::Administrator => {
-            let name = administrator::name(&cx.handle, &who.caller, asked.peer, asked.headers);
+            let name =
+                administrator::name(&cx.handle, &who.caller, &asked.entry.peer, asked.headers);
             who.administrator = Some(name?);
         }
         Rule::RootMaker if !cx.handle.is_auth_enabled() && cx.guests.knows_administrators() => {
-            administrator::name(&cx.handle, &who.caller, asked.peer, asked.headers)?;
+            let name =
+                administrator::name(&cx.handle, &who.caller, &asked.entry.peer, asked.headers);
+            who.administrator = Some(name?);
         }
         rule => rule.check(&cx.handle, &who.caller, &message)?,
     }
     if rpc.waits() {
-        return Box::pin(wait(cx, asked.peer, &who, rpc, message)).await;
+        return Box::pin(wait(cx, &asked.entry.peer, &who, rpc, message)).await;
     }
     large::answer(cx, &who, rpc, message).await
 }
@@ -228,7 +253,7 @@ pub(crate) async fn call(
         Unary::Defragment => maintenance::defragment(handle, caller, message).await,
         Unary::Hash => maintenance::hash(handle, caller, message).await,
         Unary::HashKv => maintenance::hash_kv(handle, caller, message).await,
-        Unary::Auth(rpc) => Box::pin(auth::call(handle, caller, rpc, message)).await,
+        Unary::Auth(_) | Unary::Trust(_) => Box::pin(noted(cx, who, rpc, message)).await,
         Unary::MoveLeader => Box::pin(leadership::move_leader(handle, caller, message)).await,
         Unary::Downgrade => downgrade::downgrade(handle, message).await,
         Unary::Lock => Box::pin(lock::lock(cx, who.credentials(), message)).await,
@@ -239,12 +264,39 @@ pub(crate) async fn call(
         Unary::Resign => Box::pin(election::resign(&who.client(cx), message)).await,
         Unary::HealthCheck => health::check(message),
         Unary::HealthList => health::list(message),
+    }
+}
+
+/// Answers a call about users or trust. Changes are written down, also if their caller has left meanwhile.
+async fn noted(cx: &IoContext, who: &Who, rpc: Unary, message: Bytes) -> Result<Bytes, Status> {
+    let ask = (who.administrator.clone(), who.caller.clone(), who.from);
+    let handle = cx.handle.clone();
+    let Some(told) = audit::change(rpc, &message) else {
+        return ask_about_access(&handle, ask, rpc, message).await;
+    };
+    let author = who.author();
+    let changing = async move |_| {
+        let answered = ask_about_access(&handle, ask, rpc, message).await?;
+        audit::write(&handle, author, told).await;
+        Ok(answered)
+    };
+    cx.errands.run(cx.stop.clone(), changing).await
+}
+
+async fn ask_about_access(
+    handle: &Handle,
+    (by, caller, from): (Option<String>, Caller, Option<IpAddr>),
+    rpc: Unary,
+    message: Bytes,
+) -> Result<Bytes, Status> {
+    match rpc {
+        Unary::Auth(rpc) => auth::call(handle, &caller, from, rpc, message).await,
         Unary::Trust(rpc) => {
-            let by = who.administrator.as_deref();
             // Without a name nobody has looked at who calls.
             let by = by.ok_or(Error::PermissionDenied)?;
-            Box::pin(trust::call(handle, by, rpc, message)).await
+            trust::call(handle, &by, rpc, message).await
         }
+        _ => Err(Status::internal("kvorum: this is no call about access")),
     }
 }
 

@@ -76,7 +76,7 @@ impl Writing<'_> {
             0 => String::new(),
             ms => format!("next try in {} s", (ms + 999) / 1000),
         };
-        self.tell(ConsoleEvent {
+        self.tell_refusal(ConsoleEvent {
             who: fail.account.clone(),
             from: fail.source.clone(),
             what: "sign in".into(),

@@ -5,8 +5,6 @@
 //! comes from where the account was signed in before is measured by the place alone: strangers who guess cannot keep
 //! the owner out.
 
-use std::sync::Arc;
-
 use kvorum_proto::kvorumpb::{ConsoleAttempt, ConsoleAttempts};
 
 use super::rows::Writing;
@@ -29,6 +27,10 @@ pub(super) fn delay_ms(failures: u32) -> i64 {
     };
     let doubled = DELAY_FIRST_MS.checked_shl(beyond.min(20));
     doubled.map_or(DELAY_MAX_MS, |ms| ms.min(DELAY_MAX_MS))
+}
+
+fn is_forgotten(attempts: &ConsoleAttempts, now_ms: i64) -> bool {
+    now_ms.saturating_sub(attempts.last_unix_ms) > FORGOTTEN_AFTER_MS
 }
 
 pub(super) fn of_source(source: &str) -> String {
@@ -90,6 +92,7 @@ impl Writing<'_> {
 
     fn failures(&self, subject: &str) -> u32 {
         let attempts = self.console.attempts.get(subject);
+        let attempts = attempts.filter(|row| !is_forgotten(row, self.now_ms));
         attempts.map_or(0, |attempts| attempts.failures)
     }
 
@@ -135,12 +138,9 @@ impl Writing<'_> {
         }
     }
 
-    pub(super) fn sweep_attempts(&mut self) {
-        let now_ms = self.now_ms;
-        let silent = |row: &&Arc<ConsoleAttempts>| {
-            now_ms.saturating_sub(row.last_unix_ms) > FORGOTTEN_AFTER_MS
-        };
-        let rows = self.console.attempts.values().filter(silent);
+    pub(super) fn sweep_attempts(&mut self, now_ms: i64) {
+        let rows = self.console.attempts.values();
+        let rows = rows.filter(|row| is_forgotten(row, now_ms));
         let subjects: Vec<String> = rows.map(|row| row.subject.clone()).collect();
         for subject in subjects {
             self.remove_attempts(&subject);

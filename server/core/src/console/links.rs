@@ -144,8 +144,7 @@ impl Writing<'_> {
         Ok(())
     }
 
-    pub(super) fn sweep_links(&mut self) {
-        let now_ms = self.now_ms;
+    pub(super) fn sweep_links(&mut self, now_ms: i64) {
         let links = self.console.links.values();
         let old = links.filter(|link| now_ms.saturating_sub(link.expires_unix_ms) > REMEMBERED_MS);
         let old: Vec<Bytes> = old.map(|link| link.digest.clone()).collect();

@@ -28,6 +28,9 @@ pub const SESSION_LIFE_MS: i64 = 12 * 60 * 60 * 1000;
 pub const SEEN_EVERY_MS: i64 = 5 * 60 * 1000;
 /// Events that are kept; the oldest make way.
 pub const EVENTS_MAX: usize = 1000;
+/// Refused attempts to sign in that are kept, apart from the events: strangers make as many as they like, and must not
+/// wash away what somebody else did.
+pub const REFUSALS_MAX: usize = 500;
 /// Accounts there can be.
 pub const ACCOUNTS_MAX: usize = 64;
 /// Sessions there can be; who was silent longest makes way.
@@ -93,6 +96,8 @@ pub struct Console {
     attempts: BTreeMap<String, Arc<ConsoleAttempts>>,
     /// By number, so by age.
     events: BTreeMap<u64, Arc<ConsoleEvent>>,
+    /// Refused attempts to sign in, by numbers of the same row.
+    refusals: BTreeMap<u64, Arc<ConsoleEvent>>,
 }
 
 impl Console {
@@ -132,10 +137,25 @@ impl Console {
         self.sessions.values().filter(live).map(Arc::as_ref)
     }
 
-    /// Events before `before`, newest first.
+    /// Events before `before`, newest first, refused attempts to sign in among them.
     pub fn events(&self, before: u64) -> impl Iterator<Item = &ConsoleEvent> {
-        let older = self.events.range(..before).rev();
-        older.map(|(_, event)| event.as_ref())
+        let mut events = self.events.range(..before).rev().peekable();
+        let mut refusals = self.refusals.range(..before).rev().peekable();
+        std::iter::from_fn(move || {
+            let event = events.peek().map(|(number, _)| **number);
+            let next = match refusals.peek() {
+                Some((number, _)) if Some(**number) > event => refusals.next(),
+                _ => events.next(),
+            };
+            next.map(|(_, event)| event.as_ref())
+        })
+    }
+
+    /// The number of the next event.
+    fn next_number(&self) -> u64 {
+        let newest = [&self.events, &self.refusals].map(|ring| ring.last_key_value());
+        let newest = newest.into_iter().flatten().map(|(number, _)| *number);
+        newest.max().unwrap_or(0).saturating_add(1)
     }
 }
 

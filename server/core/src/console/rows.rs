@@ -8,7 +8,7 @@ use kvorum_proto::kvorumpb::{
 };
 use prost::Message;
 
-use super::{Console, EVENTS_MAX, SESSIONS_MAX, TEXT_BYTES_MAX, is_live};
+use super::{Console, EVENTS_MAX, REFUSALS_MAX, SESSIONS_MAX, TEXT_BYTES_MAX, is_live};
 use crate::backend::SideChange;
 
 /// What the names of all rows begin with.
@@ -18,6 +18,11 @@ const SESSION: &str = "session";
 const LINK: &str = "link";
 const ATTEMPTS: &str = "attempt";
 const EVENT: &str = "event";
+const REFUSAL: &str = "refusal";
+
+/// What has ended is no row's right to stay, but the clock that says so may be a wrong one, of whichever member had
+/// something to propose: so long it is kept beyond its end. Each use is judged by the clock of where it is used.
+const FORGOTTEN_AFTER_MS: i64 = 31 * 24 * 60 * 60 * 1000;
 
 /// The tables, and the changes of their rows that are to be kept.
 pub(super) struct Writing<'a> {
@@ -105,20 +110,9 @@ impl Writing<'_> {
         }
     }
 
-    /// Adds an event under the next number; the oldest makes way.
-    pub(super) fn tell(&mut self, mut event: ConsoleEvent) {
-        let newest = self.console.events.last_key_value();
-        event.number = newest.map_or(1, |(number, _)| number.saturating_add(1));
-        event.unix_ms = self.now_ms;
-        for text in [
-            &mut event.who,
-            &mut event.from,
-            &mut event.what,
-            &mut event.result,
-            &mut event.detail,
-        ] {
-            shorten(text);
-        }
+    /// Adds an event; the oldest makes way.
+    pub(super) fn tell(&mut self, event: ConsoleEvent) {
+        let event = self.numbered(event);
         self.keep(EVENT, &format!("{:016x}", event.number), &event);
         self.console.events.insert(event.number, Arc::new(event));
         while self.console.events.len() > EVENTS_MAX {
@@ -129,17 +123,46 @@ impl Writing<'_> {
         }
     }
 
-    /// Forgets what time has ended.
+    /// Adds a refused attempt to sign in, for which no event makes way.
+    pub(super) fn tell_refusal(&mut self, event: ConsoleEvent) {
+        let event = self.numbered(event);
+        self.keep(REFUSAL, &format!("{:016x}", event.number), &event);
+        self.console.refusals.insert(event.number, Arc::new(event));
+        while self.console.refusals.len() > REFUSALS_MAX {
+            let Some((number, _)) = self.console.refusals.pop_first() else {
+                break;
+            };
+            self.forget(REFUSAL, &format!("{number:016x}"));
+        }
+    }
+
+    /// Under the next number, as of now, and not too long.
+    fn numbered(&self, mut event: ConsoleEvent) -> ConsoleEvent {
+        event.number = self.console.next_number();
+        event.unix_ms = self.now_ms;
+        for text in [
+            &mut event.who,
+            &mut event.from,
+            &mut event.what,
+            &mut event.result,
+            &mut event.detail,
+        ] {
+            shorten(text);
+        }
+        event
+    }
+
+    /// Forgets what time has ended long ago. All tables have an upper bound without this.
     pub(super) fn sweep(&mut self) {
-        let now_ms = self.now_ms;
+        let now_ms = self.now_ms.saturating_sub(FORGOTTEN_AFTER_MS);
         let sessions = self.console.sessions.values();
         let ended = sessions.filter(|session| !is_live(session, now_ms));
         let ended: Vec<Bytes> = ended.map(|session| session.digest.clone()).collect();
         for digest in ended {
             self.remove_session(&digest);
         }
-        self.sweep_links();
-        self.sweep_attempts();
+        self.sweep_links(now_ms);
+        self.sweep_attempts(now_ms);
     }
 }
 
@@ -166,6 +189,9 @@ impl Console {
             }),
             EVENT => take(value, |row: ConsoleEvent| {
                 self.events.insert(row.number, Arc::new(row));
+            }),
+            REFUSAL => take(value, |row: ConsoleEvent| {
+                self.refusals.insert(row.number, Arc::new(row));
             }),
             _ => {}
         }

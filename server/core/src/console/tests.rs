@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use kvorum_proto::kvorumpb::{
-    ConsoleAttempt, ConsoleClose, ConsoleEnd, ConsoleFail, ConsoleLinkCreate, ConsoleLinkUse,
-    ConsoleOp, ConsoleOpen, ConsolePassword, ConsoleReset, ConsoleTouch, ConsoleVia,
-    console_op::Op,
+    ConsoleAttempt, ConsoleClose, ConsoleEnd, ConsoleEvent, ConsoleFail, ConsoleLinkCreate,
+    ConsoleLinkUse, ConsoleOp, ConsoleOpen, ConsolePassword, ConsoleReset, ConsoleTouch,
+    ConsoleVia, console_op::Op,
 };
 
 use super::attempts::delay_ms;
@@ -138,7 +138,7 @@ fn a_link_that_comes_late_is_refused_by_the_second() {
         (15 * MINUTE - 1, Answer::Done),
         (15 * MINUTE, Answer::Refused(Refusal::LinkExpired)),
         (60 * MINUTE, Answer::Refused(Refusal::LinkExpired)),
-        (48 * 60 * MINUTE, Answer::Refused(Refusal::LinkUnknown)),
+        (33 * 24 * 60 * MINUTE, Answer::Refused(Refusal::LinkUnknown)),
     ] {
         let mut kept = Kept::default();
         assert_eq!(kept.link(1, true), Answer::Done);
@@ -332,11 +332,10 @@ fn a_reset_leaves_events_only() {
 fn events_are_bounded_and_the_oldest_make_way() {
     let mut kept = with_ada();
     for _ in 0..EVENTS_MAX + 50 {
-        let fail = ConsoleFail {
-            account: "é".repeat(400),
-            source: "203.0.113.7".into(),
-        };
-        kept.run(Op::Fail(fail));
+        kept.run(Op::Audit(ConsoleEvent {
+            who: "é".repeat(400),
+            ..Default::default()
+        }));
     }
     let events: Vec<_> = kept.console.events(u64::MAX).collect();
     assert_eq!(events.len(), EVENTS_MAX);
@@ -346,6 +345,85 @@ fn events_are_bounded_and_the_oldest_make_way() {
         kept.rows.len(),
         kept.console.sessions.len() + EVENTS_MAX + 1
     );
+    kept.assert_comes_back();
+}
+
+fn fail(kept: &mut Kept) {
+    kept.run(Op::Fail(ConsoleFail {
+        account: "root".into(),
+        source: "203.0.113.7".into(),
+    }));
+}
+
+#[test]
+fn strangers_who_guess_do_not_wash_away_what_others_did() {
+    let mut kept = with_ada();
+    let done = |kept: &Kept| {
+        let events = kept.console.events(u64::MAX);
+        let done = events.filter(|event| event.result != "refused");
+        done.cloned().collect::<Vec<_>>()
+    };
+    let before = done(&kept);
+    assert!(!before.is_empty());
+    for _ in 0..EVENTS_MAX + REFUSALS_MAX {
+        fail(&mut kept);
+    }
+    assert_eq!(done(&kept), before);
+    kept.run(Op::Audit(ConsoleEvent::default()));
+    fail(&mut kept);
+    let events: Vec<_> = kept.console.events(u64::MAX).collect();
+    assert_eq!(events.len(), before.len() + REFUSALS_MAX + 1);
+    assert!(events.is_sorted_by(|a, b| a.number > b.number));
+    let last = events[1].number;
+    assert_eq!(
+        (events[0].number, &*events[0].result),
+        (last + 1, "refused")
+    );
+    let older = kept.console.events(last).next().expect("there are some");
+    assert_eq!(older.number, last - 1, "a page ends anywhere");
+    kept.assert_comes_back();
+}
+
+/// What a version without the second table has kept.
+#[test]
+fn refusals_among_the_events_are_read_as_they_are() {
+    let mut kept = with_ada();
+    fail(&mut kept);
+    let old: BTreeMap<String, Bytes> = kept
+        .rows
+        .iter()
+        .map(|(key, value)| (key.replace("/refusal/", "/event/"), value.clone()))
+        .collect();
+    let mut again = Console::default();
+    for (key, value) in &old {
+        assert!(again.restore(key, value));
+    }
+    let events = |console: &Console| console.events(u64::MAX).cloned().collect::<Vec<_>>();
+    assert_eq!(events(&again), events(&kept.console));
+}
+
+/// The clock of whoever had something to propose, also of a member that a stranger asked, is no reason to forget.
+#[test]
+fn a_clock_that_is_ahead_ends_nobody_elses_session_and_no_pause() {
+    let mut kept = with_ada();
+    assert_eq!(kept.open("ada", "192.0.2.1", 3), Answer::Done);
+    for _ in 0..10 {
+        kept.attempt("root", "203.0.113.7");
+    }
+    let wait_ms = kept.console.wait_ms("root", "203.0.113.7", kept.now_ms);
+    assert!(wait_ms > 0);
+    let right_ms = kept.now_ms;
+    kept.now_ms += 30 * 24 * 60 * MINUTE;
+    kept.attempt("bob", "198.51.100.7");
+    kept.now_ms = right_ms;
+    assert!(kept.has(3));
+    assert_eq!(
+        kept.console.wait_ms("root", "203.0.113.7", kept.now_ms),
+        wait_ms
+    );
+    kept.now_ms += 33 * 24 * 60 * MINUTE;
+    kept.attempt("bob", "198.51.100.7");
+    assert!(kept.console.kept_session(&digest(3)).is_none());
     kept.assert_comes_back();
 }
 

@@ -57,6 +57,12 @@ impl Node {
         decides(&state.voters) && decides(&state.voters_outgoing)
     }
 
+    /// True if somebody is a voter or a learner of the present configuration, of either half of a joint one.
+    #[must_use]
+    pub fn knows(&self, id: MemberId) -> bool {
+        self.raw.raft.prs().iter().any(|(known, _)| *known == id.0)
+    }
+
     /// True if this member is a voter or a learner.
     #[must_use]
     pub fn is_listed(&self) -> bool {

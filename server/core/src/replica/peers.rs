@@ -126,7 +126,9 @@ impl Replica {
 
     /// Only a leader answers; whoever asks another one asks again.
     fn receive_forward(&mut self, from: MemberId, forward: Forward, now_ms: u64, out: &mut Output) {
-        if !self.leadership.is_leader {
+        // Who asks speaks for its clients, and for itself: the ones that raft knows may, and nobody else that can connect.
+        // Whoever was just added asks again.
+        if !self.leadership.is_leader || !self.node.knows(from) {
             return;
         }
         let session = forward.session;

@@ -3,6 +3,7 @@
 
 mod auth;
 mod cluster;
+mod strangers;
 
 use kvorum_proto::kvorumpb::{MemberChange, MemberOp, NewMember, member_op};
 

@@ -42,7 +42,7 @@ impl Trust {
         let now_unix_s = change.now_unix_s;
         let authority = self.head.clone();
         let reply = self.carry_out(op, members, now_unix_s, notes)?;
-        self.forget(members, now_unix_s, notes);
+        self.forget_acks(members, notes);
         if self.head != authority {
             self.head.authority += 1;
             let head = self.head.encode_to_vec().into();
@@ -77,6 +77,7 @@ impl Trust {
                 self.drop_old_root(drop.after, members, now_unix_s, notes)?;
             }
             Op::Ack(ack) => self.take_ack(ack, members, notes),
+            Op::Forget(_) => self.forget(now_unix_s, notes),
         }
         Ok(Reply::Done)
     }
@@ -155,8 +156,13 @@ impl Trust {
         if self.denied_serials.len() + self.denied_users.len() >= ROWS_MAX {
             return Err(TrustRefused::TooMany);
         }
+        let not_after_unix_s = match &denial.subject {
+            Some(Subject::Serial(serial)) => self.not_after(serial, now_unix_s),
+            _ => 0,
+        };
         let denial = TrustDenial {
             since_unix_s: now_unix_s,
+            not_after_unix_s,
             ..denial.clone()
         };
         if denial.denied_by.len() > NAME_BYTES {
@@ -235,16 +241,8 @@ impl Trust {
         }
     }
 
-    /// Forgets what has no meaning any more.
-    fn forget(&mut self, members: &Members, now_unix_s: i64, notes: &mut Vec<SideChange>) {
-        self.forget_tokens(now_unix_s, notes);
-        self.certificates.retain(|serial, certificate| {
-            let runs = certificate.not_after_unix_s > now_unix_s;
-            if !runs {
-                notes.push(Row::Certificate(serial).delete());
-            }
-            runs
-        });
+    /// Whoever is no member any more is not waited for.
+    fn forget_acks(&mut self, members: &Members, notes: &mut Vec<SideChange>) {
         self.acks.retain(|id, _| {
             let stays = members.get(*id).is_some();
             if !stays {

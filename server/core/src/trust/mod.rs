@@ -5,6 +5,7 @@
 //! where they are secret, and the clock that it is judged by.
 
 mod apply;
+mod forget;
 mod kept;
 mod refused;
 mod rotation;
@@ -118,7 +119,7 @@ impl Trust {
         self.denied_users.contains_key(user)
     }
 
-    /// Certificates that were signed for clients and have not expired.
+    /// Certificates that were signed for clients; those that have expired stay for a while.
     pub fn certificates(&self) -> impl Iterator<Item = &TrustCertificate> {
         self.certificates.values()
     }

@@ -11,8 +11,6 @@ use crate::backend::SideChange;
 pub const TOKEN_LIFE_MAX_S: i64 = 24 * 3600;
 /// Tokens that are kept, expired ones among them.
 const TOKENS_MAX: usize = 1024;
-/// An expired token is known as such for so long.
-const KEPT_S: i64 = 7 * 24 * 3600;
 const ID_BYTES: usize = 10;
 const DIGEST_BYTES: usize = 32;
 /// Longest name of a member or a user, bytes.
@@ -40,6 +38,9 @@ impl Trust {
     ) -> Result<(), TrustRefused> {
         if !is_well_formed(wanted, now_unix_s) || self.tokens.contains_key(&wanted.id) {
             return Err(TrustRefused::Malformed);
+        }
+        if self.tokens.len() >= TOKENS_MAX {
+            self.drop_useless_token(now_unix_s, notes);
         }
         if self.tokens.len() >= TOKENS_MAX {
             return Err(TrustRefused::TooMany);
@@ -124,16 +125,5 @@ impl Trust {
         token.member_id = issued.member_id;
         notes.push(Row::Token(&token.id).put(token));
         Ok(())
-    }
-
-    /// Forgets tokens whose time has been up for long.
-    pub(super) fn forget_tokens(&mut self, now_unix_s: i64, notes: &mut Vec<SideChange>) {
-        self.tokens.retain(|id, token| {
-            let keep = now_unix_s.saturating_sub(token.expires_unix_s) < KEPT_S;
-            if !keep {
-                notes.push(Row::Token(id).delete());
-            }
-            keep
-        });
     }
 }

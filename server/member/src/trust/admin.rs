@@ -1,6 +1,7 @@
 //! What administrators ask of the authority; who may is decided before this is called.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,6 +28,8 @@ use crate::handle::Handle;
 const FOUNDING_TIME: Duration = Duration::from_secs(3);
 /// The life of a token if nobody says otherwise.
 const TOKEN_LIFE_S: i64 = 30 * 60;
+/// Tokens of which it is remembered what was written down: twice as many as there can be.
+const TOLD_MAX: usize = 2048;
 /// Addresses in a token.
 const ADDRESSES_MAX: usize = 3;
 /// The user of the administrator's certificate that each member has.
@@ -110,6 +113,8 @@ pub(crate) struct Clerk {
     pub(crate) authority: Arc<Authority>,
     pub(crate) node_life_s: i64,
     client_life_s: i64,
+    /// What was written down of tokens.
+    told: Mutex<BTreeSet<(Bytes, String)>>,
 }
 
 impl std::fmt::Debug for Clerk {
@@ -141,7 +146,17 @@ impl Clerk {
             authority,
             node_life_s: seconds(options.node_life),
             client_life_s: seconds(options.client_life),
+            told: Mutex::default(),
         }
+    }
+
+    /// True if this was not told of the token before. What is forgotten is told again.
+    pub(crate) fn is_news(&self, token: &Bytes, result: &str) -> bool {
+        let told = &mut *self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() >= TOLD_MAX {
+            told.pop_first();
+        }
+        told.insert((token.clone(), result.to_owned()))
     }
 
     pub(crate) fn client_life_s(&self, wanted_s: i64) -> i64 {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use kvorum_core::membership::PeerUrl;
 use kvorum_core::reply::Reply;
 use kvorum_core::trust::{Trust, TrustRefused};
@@ -9,8 +10,8 @@ use kvorum_core::{Error, MemberId};
 use kvorum_pki::{Subject, csr, proof};
 use kvorum_proto::etcdserverpb as pb;
 use kvorum_proto::kvorumpb::{
-    CertificateKind, JoinGranted, JoinRefusal, JoinRefused, JoinToken, JoinTokenIssued, TokenBurn,
-    TokenRole, join_response::Result as Joined, trust_op::Op,
+    CertificateKind, ConsoleEvent, JoinGranted, JoinRefusal, JoinRefused, JoinToken,
+    JoinTokenIssued, TokenBurn, TokenRole, join_response::Result as Joined, trust_op::Op,
 };
 
 use super::admin::{Clerk, Listing, TrustCallError, Wish};
@@ -108,21 +109,82 @@ pub(crate) async fn answer(handle: Handle, clerk: Option<Arc<Clerk>>, ask: JoinA
     };
     let remote = ask.from;
     let token = shown(&ask.request.token_id);
-    let result = match joined {
+    let (result, event) = match joined {
         Ok(granted) => {
             let member = format!("{:x}", granted.member_id);
             tracing::info!(%remote, token, member, "a machine joins by a token");
-            Joined::Granted(granted)
+            let event = granted_event(&ask, &granted);
+            (Joined::Granted(granted), Some(event))
         }
         Err(Refusal { reason, text }) => {
             tracing::warn!(%remote, token, reason = text, "refused somebody who wants to join");
-            Joined::Refused(JoinRefused {
+            // Two know its secret: one of them has it from somebody who should not have given it away.
+            let is_second = reason == JoinRefusal::TokenUsed;
+            let event = is_second.then(|| second_use_event(&handle, &ask));
+            let refused = JoinRefused {
                 reason: reason.into(),
                 text,
-            })
+            };
+            (Joined::Refused(refused), event)
         }
     };
+    let token_id = ask.request.token_id.clone();
     ask.answer(result);
+    if let Some(event) = event {
+        note(&handle, &token_id, event).await;
+    }
+}
+
+fn event(ask: &JoinAsk, what: &str, result: &str, detail: String) -> ConsoleEvent {
+    ConsoleEvent {
+        who: format!("token {}", shown(&ask.request.token_id)),
+        from: ask.from.ip().to_canonical().to_string(),
+        what: what.to_owned(),
+        result: result.to_owned(),
+        detail,
+        ..ConsoleEvent::default()
+    }
+}
+
+fn granted_event(ask: &JoinAsk, granted: &JoinGranted) -> ConsoleEvent {
+    let name = &granted.name;
+    match granted.member_id {
+        0 => event(
+            ask,
+            "certificate issued by a token",
+            "ok",
+            format!("for client {name}"),
+        ),
+        id => event(
+            ask,
+            "member let in by a token",
+            "ok",
+            format!("member {id:x} ({name})"),
+        ),
+    }
+}
+
+fn second_use_event(handle: &Handle, ask: &JoinAsk) -> ConsoleEvent {
+    let trust = handle.trust();
+    let first = trust.token(&ask.request.token_id);
+    let by = match first.map_or(0, |token| token.member_id) {
+        0 => String::new(),
+        id => format!(" If member {id:x} is not who it was meant for, remove it."),
+    };
+    let detail = format!("by another key than the first time: was it stolen?{by}");
+    event(ask, "join token used a second time", "refused", detail)
+}
+
+/// Writes down what came of a token; the same again, as often as that comes, once only.
+async fn note(handle: &Handle, token_id: &Bytes, event: ConsoleEvent) {
+    let clerk = handle.shared.clerk.get();
+    if !clerk.is_none_or(|clerk| clerk.is_news(token_id, &event.result)) {
+        return;
+    }
+    let what = event.what.clone();
+    if let Err(error) = handle.audit(event).await {
+        tracing::warn!(%error, what, "an event could not be written down");
+    }
 }
 
 /// The id of a token; it is no secret.

@@ -10,7 +10,7 @@ use kvorum_core::trust::{Stage, Trust};
 use kvorum_core::{Error, MemberId};
 use kvorum_pki::Validity;
 use kvorum_proto::kvorumpb::{
-    IssuerChange, RotationBegin, RotationDrop, RotationForce, TrustOp, trust_op::Op,
+    IssuerChange, RotationBegin, RotationDrop, RotationForce, TrustForget, TrustOp, trust_op::Op,
 };
 
 use super::TrustError;
@@ -96,14 +96,20 @@ pub(crate) async fn step(
     jitter: u32,
 ) -> Result<(), StepError> {
     let progress = trust.progress(&handle.member_table(), unix_s());
-    let op = match progress.stage {
+    let due = match progress.stage {
         Stage::Issuer => Some(next_root_issues(authority, trust)?),
         Stage::Drop => drop_old(handle, trust),
         Stage::None | Stage::Bundle | Stage::Reissue | Stage::Grace => {
             renewed_issuer(authority, trust, jitter)?
         }
     };
-    let Some(op) = op else { return Ok(()) };
+    let Some(op) = due else {
+        if trust.has_old_rows(unix_s()) {
+            let forget = Op::Forget(TrustForget {});
+            handle.trust_change(forget).await?;
+        }
+        return Ok(());
+    };
     let told = step_name(&op);
     handle.trust_change(op).await?;
     tracing::info!(step = told, "the certificate authority has changed");

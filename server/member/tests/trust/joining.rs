@@ -9,7 +9,8 @@ use kvorum_member::trust::JoinError;
 use kvorum_pki::tls::PinnedRoot;
 use kvorum_pki::{JoinToken, KeyPair, csr, proof};
 use kvorum_proto::kvorumpb::{
-    JoinRefusal, JoinRequest, JoinResponse, TokenRole, join_response::Result as Answer,
+    ConsoleEvent, JoinRefusal, JoinRequest, JoinResponse, TokenRole,
+    join_response::Result as Answer,
 };
 use prost::Message as _;
 use rustls_pki_types::ServerName;
@@ -103,6 +104,51 @@ async fn every_wrong_token_is_refused_in_words_of_its_own() {
     let error = joining("c").join(&short).await.expect_err("late");
     assert!(matches!(error, JoinError::Expired(_)), "{error:?}");
     told(error);
+}
+
+fn told(founder: &Host, what: &str) -> Vec<ConsoleEvent> {
+    let console = founder.handle().console();
+    let events = console.events(u64::MAX).filter(|event| event.what == what);
+    events.cloned().collect()
+}
+
+/// "Token stolen and used first": whoever it was meant for hears of it, and so do the events.
+#[tokio::test]
+async fn joins_and_second_uses_of_a_token_are_written_down_once() {
+    let founder = Host::found("a", LIFE).await;
+    let token = founder.token(TokenRole::Voter, 0).await;
+    let first = Host::new("b", LIFE).join(&token).await.expect("it joins");
+    for _ in 0..3 {
+        let error = Host::new("c", LIFE).join(&token).await;
+        let error = error.expect_err("the second one");
+        assert!(matches!(error, JoinError::Used(_)), "{error:?}");
+    }
+    let used = "join token used a second time";
+    until("it is written down", || !told(&founder, used).is_empty()).await;
+    let who = format!("token {}", token.id());
+    let joined = told(&founder, "member let in by a token");
+    let [joined] = &joined[..] else {
+        panic!("{joined:?}");
+    };
+    assert_eq!((&*joined.who, &*joined.result), (&*who, "ok"));
+    assert_eq!(joined.from, "127.0.0.1");
+    let id = format!("{:x}", first.member_id.0);
+    assert!(joined.detail.contains(&id), "{joined:?}");
+    let stolen = told(&founder, used);
+    let [stolen] = &stolen[..] else {
+        panic!("{stolen:?}");
+    };
+    assert_eq!((&*stolen.who, &*stolen.result), (&*who, "refused"));
+    assert!(stolen.detail.contains(&id), "{stolen:?}");
+    let text = format!(
+        "{:?}",
+        founder
+            .handle()
+            .console()
+            .events(u64::MAX)
+            .collect::<Vec<_>>()
+    );
+    assert!(!text.contains(&*token.text()), "a secret is in it");
 }
 
 /// A connection of somebody who joins, and what only its two ends know.

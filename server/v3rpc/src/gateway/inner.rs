@@ -27,7 +27,7 @@ use crate::{
     context::IoContext,
     error::{Code, Status},
     frame::{self, Frames},
-    http2,
+    http2, identity,
     options::Scope,
     peer::Peer,
     shares::Share,
@@ -190,6 +190,8 @@ async fn serve(cx: Rc<IoContext>, mut far: DuplexStream, stop: Stop) {
         scope: Scope::Client,
         secure: true,
         peer: Peer::Gateway,
+        // Each call says it itself.
+        from: None,
         // Each call was counted for its own caller before it came here.
         share: Share::endless(),
     };
@@ -214,6 +216,9 @@ fn request(route: &Route, call: &Call) -> Result<Request<()>, http::Error> {
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/grpc"),
     );
+    if let Some(from) = call.from {
+        headers.insert(identity::SOURCE, HeaderValue::try_from(from.to_string())?);
+    }
     headers.insert(header::TE, HeaderValue::from_static("trailers"));
     if let Some(deadline) = call.deadline {
         let left = deadline.saturating_duration_since(Instant::now());

@@ -1,12 +1,14 @@
 //! What of an HTTP request's head goes along with the call: the token, the deadline, and what is marked as metadata.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use tokio::time::Instant;
 
 use crate::{
+    connection::Entry,
     error::{Code, Status},
+    identity,
     shares::Share,
 };
 
@@ -25,13 +27,33 @@ const RESERVED: &[&str] = &[
     "te",
     "transfer-encoding",
     "upgrade",
+    identity::SOURCE,
 ];
+
+/// Who sent a request.
+#[derive(Clone, Debug)]
+pub(super) struct Origin {
+    /// What its calls count against.
+    pub(super) share: Arc<Share>,
+    pub(super) from: Option<IpAddr>,
+}
+
+impl Origin {
+    pub(super) fn of(entry: &Entry) -> Self {
+        Self {
+            share: Arc::clone(&entry.share),
+            from: entry.from,
+        }
+    }
+}
 
 /// What a caller says beside the message.
 #[derive(Debug, Default)]
 pub(super) struct Call {
     pub(super) metadata: HeaderMap,
     pub(super) deadline: Option<Instant>,
+    /// Where it comes from.
+    pub(super) from: Option<IpAddr>,
     /// What it counts against.
     pub(super) share: Option<Arc<Share>>,
 }
@@ -60,6 +82,7 @@ impl Call {
         Ok(Self {
             metadata,
             deadline: timeout.map(|timeout| Instant::now() + timeout),
+            from: None,
             share: None,
         })
     }
@@ -125,6 +148,7 @@ mod tests {
             "cookie",
             "grpc-metadata-te",
             "grpc-metadata-content-type",
+            "grpc-metadata-kvorum-source",
             "range",
         ] {
             let call = read(name, "x").expect("valid");

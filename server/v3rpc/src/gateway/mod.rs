@@ -34,10 +34,9 @@ use crate::{
     context::IoContext,
     error::{Code, Status},
     options::{Options, Scope},
-    shares::Share,
 };
 use incoming::Incoming;
-use metadata::Call;
+use metadata::{Call, Origin};
 use routes::{Kind, Route};
 
 /// What a large answer takes for each byte of its message: the message, and the JSON while its buffer grows.
@@ -116,7 +115,9 @@ pub(crate) async fn respond(
         match gateway_path(request.uri()).filter(|_| access.gateway) {
             None => plain(cx, entry, &request).await,
             Some(Place::Moved(to)) => moved(to),
-            Some(Place::Inside(path)) => call(cx, &entry.share, path, &mut request, body).await,
+            Some(Place::Inside(path)) => {
+                call(cx, &Origin::of(entry), path, &mut request, body).await
+            }
         }
     };
     if let Some(cors) = cors {
@@ -171,24 +172,24 @@ fn moved(to: &'static str) -> Response<ReplyBody> {
 /// Serves a request for a path under `/v3/`.
 async fn call(
     cx: &Rc<IoContext>,
-    share: &Arc<Share>,
+    origin: &Origin,
     path: String,
     request: &mut Request<()>,
     body: RequestBody,
 ) -> Response<ReplyBody> {
     if websocket::is_wanted(request.headers()) {
-        return websocket::upgrade(cx, share, path, request);
+        return websocket::upgrade(cx, origin, path, request);
     }
     if request.method() != Method::POST && routes::find(&path).is_some() {
         return reply::error(&Status::unimplemented("Method Not Allowed"));
     }
-    route(cx, share, &path, request.headers(), body).await
+    route(cx, origin, &path, request.headers(), body).await
 }
 
 /// Makes the call that a path stands for.
 async fn route(
     cx: &Rc<IoContext>,
-    share: &Arc<Share>,
+    origin: &Origin,
     path: &str,
     headers: &HeaderMap,
     body: RequestBody,
@@ -198,8 +199,19 @@ async fn route(
     };
     match Call::read(headers) {
         Ok(call) => {
-            let share = Some(Arc::clone(share));
-            forward(cx, route, Call { share, ..call }, body).await
+            let Origin { share, from } = origin.clone();
+            let share = Some(share);
+            forward(
+                cx,
+                route,
+                Call {
+                    share,
+                    from,
+                    ..call
+                },
+                body,
+            )
+            .await
         }
         Err(status) => reply::error(&status),
     }

@@ -1,7 +1,7 @@
 //! Websockets on the paths of the gateway: each message is one JSON message, in both directions, and the method is
 //! taken for POST.
 
-use std::{rc::Rc, sync::Arc};
+use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{
@@ -25,8 +25,8 @@ use tokio_tungstenite::{
     },
 };
 
-use super::{incoming, reply::ReplyBody};
-use crate::{context::IoContext, shares::Share};
+use super::{incoming, metadata::Origin, reply::ReplyBody};
+use crate::context::IoContext;
 
 /// The only version there is.
 const VERSION: &str = "13";
@@ -51,7 +51,7 @@ fn names(headers: &HeaderMap, name: &str, wanted: &str) -> bool {
 /// Agrees to it, or says why not.
 pub(super) fn upgrade(
     cx: &Rc<IoContext>,
-    share: &Arc<Share>,
+    origin: &Origin,
     path: String,
     request: &mut Request<()>,
 ) -> Response<ReplyBody> {
@@ -71,7 +71,7 @@ pub(super) fn upgrade(
     let protocols = headers.get(header::SEC_WEBSOCKET_PROTOCOL).cloned();
     let token = token(headers);
     let upgraded = hyper::upgrade::on(request);
-    let conversation = converse(Rc::clone(cx), Arc::clone(share), path, token, upgraded);
+    let conversation = converse(Rc::clone(cx), origin.clone(), path, token, upgraded);
     let mut response = Response::new(ReplyBody::Upgrade(Box::pin(conversation)));
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
@@ -124,7 +124,7 @@ fn token(headers: &HeaderMap) -> Option<HeaderValue> {
 /// Runs the call for as long as both sides like.
 async fn converse(
     cx: Rc<IoContext>,
-    share: Arc<Share>,
+    origin: Origin,
     path: String,
     token: Option<HeaderValue>,
     upgraded: OnUpgrade,
@@ -160,7 +160,7 @@ async fn converse(
             let _ = said.send(text.freeze()).await;
         }
     };
-    let answering = answer(&cx, &share, &path, &headers, hear, &mut sink);
+    let answering = answer(&cx, &origin, &path, &headers, hear, &mut sink);
     tokio::select! {
         () = hearing => {}
         () = answering => {}
@@ -174,7 +174,7 @@ type Sink = stream::SplitSink<WebSocketStream<TokioIo<Upgraded>>, Message>;
 /// Makes the call and sends each line of its answer.
 async fn answer(
     cx: &Rc<IoContext>,
-    share: &Arc<Share>,
+    origin: &Origin,
     path: &str,
     headers: &HeaderMap,
     hear: mpsc::Receiver<Bytes>,
@@ -185,7 +185,7 @@ async fn answer(
         Some((Ok(Frame::data(text)), hear))
     });
     let body = Box::pin(StreamBody::new(pieces));
-    let mut answer = super::route(cx, share, path, headers, body)
+    let mut answer = super::route(cx, origin, path, headers, body)
         .await
         .into_body();
     while let Some(Ok(frame)) = answer.frame().await {

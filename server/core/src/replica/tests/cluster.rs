@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kvorum_proto::etcdserverpb as pb;
-use kvorum_proto::kvorumpb::{Command, MemberChange, command::Op, peer_message::Body};
+use kvorum_proto::kvorumpb::{Command, MemberChange, PeerMessage, command::Op, peer_message::Body};
 
 use crate::auth::Caller;
 use crate::backend::{BackendError, Record, Records, Restored, SideChange};
@@ -204,6 +204,15 @@ impl Cluster {
                 .receive(from, send.message.clone(), self.now_ms, &mut m.out)
                 .expect("a correct message");
         }
+    }
+
+    /// Something arrives that no member has sent.
+    pub(super) fn receive(&mut self, to: u64, from: MemberId, message: PeerMessage) {
+        let m = self.members.get_mut(&to).expect("it is a member");
+        m.replica
+            .receive(from, message, self.now_ms, &mut m.out)
+            .expect("well formed");
+        self.settle();
     }
 
     pub(super) fn ask(&mut self, member: u64, ask: impl FnOnce(RequestId) -> Ask) -> RequestId {
