@@ -18,6 +18,7 @@ mod gateway;
 mod hash;
 mod kill_nine;
 mod limits;
+mod log;
 mod metrics;
 mod offline;
 mod quota;

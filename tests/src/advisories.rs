@@ -6,7 +6,7 @@ const PAGE: &str = "server/ARCHITECTURE.md";
 const BEGIN: &str = "| Advisory | Class | Tests |";
 
 /// From 2023 on; a fix without an advisory of its own by its number.
-const PUBLISHED: [&str; 18] = [
+const PUBLISHED: [&str; 20] = [
     "CVE-2023-32082",
     "CVE-2023-44487",
     "CVE-2023-45288",
@@ -24,7 +24,9 @@ const PUBLISHED: [&str; 18] = [
     "etcd #14571",
     "etcd #15676",
     "etcd #20942",
+    "etcd #21993",
     "etcd #22147",
+    "etcd #22214",
 ];
 
 /// What is wrong with the table.

@@ -1,7 +1,8 @@
 //! The log on standard error: JSON lines with etcd's names (level, ts, caller, msg), or text for people.
 
+mod sink;
+
 use std::fmt;
-use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value};
@@ -15,6 +16,8 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{LogFormat, Logging};
+use sink::Speaker;
+pub(crate) use sink::flush;
 
 /// Starts the log. Libraries speak only when they warn, unless everything is asked for.
 pub(crate) fn start(logging: Logging) {
@@ -22,8 +25,13 @@ pub(crate) fn start(logging: Logging) {
     let targets = Targets::new()
         .with_default(libraries)
         .with_target("kvorum", logging.level);
+    let lost: fn(u64) -> Vec<u8> = match logging.format {
+        LogFormat::Json => |count| lost_line(count, LogFormat::Json),
+        LogFormat::Text => |count| lost_line(count, LogFormat::Text),
+    };
+    let speaker = sink::start(lost).map_or(Speaker::Direct, Speaker::Queued);
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(io::stderr)
+        .with_writer(move || speaker)
         .event_format(Line {
             format: logging.format,
         });
@@ -62,11 +70,28 @@ where
             caller: caller.unwrap_or_else(|| metadata.target().to_owned()),
             fields,
         };
-        match self.format {
-            LogFormat::Json => record.write_json(&mut writer),
-            LogFormat::Text => record.write_text(&mut writer),
-        }
+        record.write(self.format, &mut writer)
     }
+}
+
+/// What stands in the place of lines that had no room.
+fn lost_line(count: u64, format: LogFormat) -> Vec<u8> {
+    let mut fields = Fields {
+        message: "lines of the log are lost: whoever reads it is too slow, or stood still"
+            .to_owned(),
+        ..Fields::default()
+    };
+    fields.rest.insert("lines".to_owned(), count.into());
+    let record = Record {
+        level: level_name(Level::WARN),
+        ts: timestamp(SystemTime::now()),
+        caller: "log.rs".to_owned(),
+        fields,
+    };
+    let mut line = String::new();
+    // A string takes all that is written.
+    let _ = record.write(format, &mut Writer::new(&mut line));
+    line.into_bytes()
 }
 
 struct Record {
@@ -77,6 +102,13 @@ struct Record {
 }
 
 impl Record {
+    fn write(self, format: LogFormat, writer: &mut Writer<'_>) -> fmt::Result {
+        match format {
+            LogFormat::Json => self.write_json(writer),
+            LogFormat::Text => self.write_text(writer),
+        }
+    }
+
     fn write_json(self, writer: &mut Writer<'_>) -> fmt::Result {
         let text = |text: String| Value::String(text);
         write!(

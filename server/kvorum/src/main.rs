@@ -39,5 +39,7 @@ fn serve(flags: Vec<(&'static str, String)>) -> Exit {
     };
     log::start(settings.logging);
     process::abort_on_panic();
-    serve::run(settings)
+    let exit = serve::run(settings);
+    log::flush();
+    exit
 }

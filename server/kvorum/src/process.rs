@@ -15,6 +15,7 @@ use sd_notify::NotifyState;
 use tracing::{error, warn};
 
 use crate::exit::Exit;
+use crate::log;
 
 /// True once the data directory is open: from then on, damage means that the disk failed under a running member.
 static OPENED: AtomicBool = AtomicBool::new(false);
@@ -45,9 +46,12 @@ pub(crate) fn abort_on_panic() {
             .replace('\n', " ");
         let code = place.rsplit_once("/src/").map_or(&*place, |(_, code)| code);
         if let Some(damage) = damage_under_work(&format!("{message}, {code}")) {
-            std::process::exit(i32::from(end_of_damage(&damage).code()));
+            let code = i32::from(end_of_damage(&damage).code());
+            log::flush();
+            std::process::exit(code);
         }
         error!(place, thread, "panic, this is a bug: {message}");
+        log::flush();
         std::process::abort();
     }));
 }
@@ -131,6 +135,8 @@ pub(crate) fn rebuild(reason: &str) -> Exit {
         error!(%error, "the data directory cannot be marked as damaged, this member ends");
         return Exit::DiskFailed;
     }
+    // What waits to be written does not outlive this program.
+    log::flush();
     let arguments = std::env::args_os().skip(1);
     let error = Command::new("/proc/self/exe").args(arguments).exec();
     error!(%error, "this process cannot begin anew, this member ends: the next start heals it");
