@@ -2,6 +2,7 @@
 
 mod advisories;
 mod beside;
+mod by_gateway;
 mod certificates;
 mod lifetimes;
 mod matrix;

@@ -12,7 +12,7 @@ use crate::rpc::{Raw, Rpc};
 
 /// Who calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Who {
+pub(super) enum Who {
     Nobody,
     BadToken,
     Stranger,
@@ -22,7 +22,7 @@ enum Who {
     Root,
 }
 
-const ALL: [Who; 6] = [
+pub(super) const ALL: [Who; 6] = [
     Who::Nobody,
     Who::BadToken,
     Who::Stranger,
@@ -33,7 +33,7 @@ const ALL: [Who; 6] = [
 
 /// How the server sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+pub(super) enum Verdict {
     Passes,
     SayWhoYouAre,
     BadToken,
@@ -41,7 +41,7 @@ enum Verdict {
     NotAdministrator,
 }
 
-fn expected(who: Who, may: May) -> Verdict {
+pub(super) fn expected(who: Who, may: May) -> Verdict {
     match (may, who) {
         (May::All, _) => Verdict::Passes,
         (_, Who::BadToken) => Verdict::BadToken,
@@ -57,7 +57,7 @@ fn expected(who: Who, may: May) -> Verdict {
 }
 
 /// etcd's texts, which its clients look for. What passes may fail for any other reason.
-fn verdict(code: Code, text: &str, method: &Method) -> Verdict {
+pub(super) fn verdict(code: Code, text: &str, method: &Method) -> Verdict {
     // What lies behind locks and elections arrives without its code, in etcd as well.
     let relayed = ["v3lockpb.Lock", "v3electionpb.Election"].contains(&method.service);
     let (wanted, verdict) = match text {
@@ -74,10 +74,10 @@ fn verdict(code: Code, text: &str, method: &Method) -> Verdict {
     verdict
 }
 
-struct Matrix<'a> {
+pub(super) struct Matrix<'a> {
     /// With a certificate that names nobody.
-    plain: &'a Rpc,
-    certified: &'a Rpc,
+    pub(super) plain: &'a Rpc,
+    pub(super) certified: &'a Rpc,
 }
 
 impl Matrix<'_> {
@@ -95,7 +95,7 @@ impl Matrix<'_> {
         (self.plain, with_token(&token))
     }
 
-    async fn prepare(&self) {
+    pub(super) async fn prepare(&self) {
         let nobody = MetadataMap::new();
         let enable = pb::AuthEnableRequest {};
         // Refused unless it was switched off.
@@ -136,7 +136,7 @@ impl Matrix<'_> {
 }
 
 /// A refused watch is told with the status as Go prints it.
-fn watch_verdict(reason: &str, method: &Method) -> Verdict {
+pub(super) fn watch_verdict(reason: &str, method: &Method) -> Verdict {
     let Some(printed) = reason.strip_prefix("rpc error: code = ") else {
         assert_eq!(reason, "");
         return Verdict::Passes;
