@@ -1,7 +1,8 @@
-//! `kvorum doctor`: whether the settings and files of a member keep what a security benchmark asks. Nothing is changed, and
-//! no member needs to run.
+//! `kvorum doctor`: whether the settings and files of a member keep what a security benchmark asks, and whether its
+//! certificates last. Nothing is changed, and no member needs to run.
 
 mod cis;
+mod ends;
 mod owner;
 #[cfg(test)]
 mod tests;
@@ -10,19 +11,20 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::{path, path_of, print};
+use super::{moment, path, path_of, print};
 use crate::config::{self, CONFIG};
 use crate::exit::Exit;
 use crate::{cli, tools};
 use cis::Subject;
 
+const CERTIFICATES: &str = "certificates";
 /// Where kubeadm puts the authority of the cluster.
 const KUBERNETES_CA: &str = "/etc/kubernetes/pki/ca.crt";
 
 /// How it is typed.
 pub(super) fn command() -> Command {
     let command = Command::new("doctor")
-        .about("Check the settings and files of a member against a security benchmark; nothing is changed")
+        .about("Check the settings and files of a member against a security benchmark, and its certificates; nothing is changed")
         .after_help(
             "Give the settings that the member runs with (flags, variables, --config FILE). Prints one line per check; \
              ends with 0 if all pass, with 1 if one fails, with 2 if the settings cannot be used.",
@@ -30,9 +32,15 @@ pub(super) fn command() -> Command {
         .arg(
             Arg::new("cis")
                 .long("cis")
-                .required(true)
+                .required_unless_present(CERTIFICATES)
                 .action(ArgAction::SetTrue)
                 .help("The lines of the CIS Kubernetes benchmark that are about etcd: 1.1.7, 1.1.8, 1.1.11, 1.1.12, 2.1-2.7"),
+        )
+        .arg(
+            Arg::new(CERTIFICATES)
+                .long(CERTIFICATES)
+                .action(ArgAction::SetTrue)
+                .help("The certificates of the member: one with less than a sixth of its life left fails"),
         )
         .arg(
             path(
@@ -63,9 +71,17 @@ pub(super) fn run(matches: &ArgMatches) -> Exit {
         config: config.filter(|path| !path.as_os_str().is_empty()),
         kubernetes_ca: path_of(matches, "kubernetes-ca"),
     };
-    let lines = cis::check(&subject);
-    let failed = lines.iter().filter(|line| line.verdict.is_err()).count();
-    let report: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let mut lines = Vec::new();
+    if matches.get_flag("cis") {
+        let checked = cis::check(&subject);
+        lines.extend(checked.iter().map(|l| (l.to_string(), l.verdict.is_err())));
+    }
+    if matches.get_flag(CERTIFICATES) {
+        let checked = ends::check(&settings, moment::now());
+        lines.extend(checked.iter().map(|l| (l.to_string(), l.verdict.is_err())));
+    }
+    let failed = lines.iter().filter(|(_, fails)| *fails).count();
+    let report: String = lines.iter().map(|(line, _)| format!("{line}\n")).collect();
     let sum = match failed {
         0 => format!("all {} lines pass\n", lines.len()),
         _ => format!("{failed} of {} lines fail\n", lines.len()),

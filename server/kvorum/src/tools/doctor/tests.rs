@@ -5,6 +5,7 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
 use super::cis::{Subject, check};
+use super::ends;
 use crate::config;
 
 /// A directory of its own for each test, removed afterwards.
@@ -196,4 +197,45 @@ fn the_authority_of_kubernetes_is_not_the_stores() {
     assert_eq!(failed.len(), 1, "{failed:?}");
     assert_eq!(failed[0].0, "2.7");
     assert!(failed[0].1.contains("the same authority"), "{failed:?}");
+}
+
+#[test]
+fn a_certificate_in_its_last_sixth_fails_by_its_file() {
+    use kvorum_pki::{Root, TrustDomain, bundle_pem};
+    const DAY_S: i64 = 24 * 3600;
+    let scratch = Scratch::new("ends");
+    let flags = scratch.secure();
+    let settings = config::read(flags, std::iter::empty()).expect("is accepted");
+    fs::create_dir(scratch.0.join("data/pki")).expect("makes a directory");
+    let domain = TrustDomain::generate().expect("random");
+    let begin = crate::tools::moment::now();
+    let root = Root::generate(&domain, begin).expect("a root");
+    let ca = scratch.write(
+        "data/pki/ca.pem",
+        &bundle_pem(&[root.certificate().clone()]),
+    );
+    let failed_at = |now: i64| {
+        let lines = ends::check(&settings, now);
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        let failed = lines.into_iter().filter_map(|line| {
+            let reason = line.verdict.err()?;
+            Some((line.place, reason))
+        });
+        failed.collect::<Vec<_>>()
+    };
+    assert_eq!(failed_at(begin), []);
+    let life_s = kvorum_pki::ROOT_LIFE_S;
+    for (now, word) in [
+        (begin + life_s * 5 / 6 + DAY_S, "a sixth of its life"),
+        (begin + life_s + DAY_S, "ended "),
+        (begin - DAY_S, "valid from "),
+    ] {
+        let failed = failed_at(now);
+        // Those that the settings name live as long as their maker says: for ever.
+        let [(place, reason)] = failed.as_slice() else {
+            panic!("{failed:?}");
+        };
+        assert_eq!(*place, ca);
+        assert!(reason.contains(word), "{reason}");
+    }
 }
