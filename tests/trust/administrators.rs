@@ -53,7 +53,7 @@ async fn all_refused(rpc: &Rpc, metadata: &MetadataMap, part: &str) {
         assert!(text.contains("--cert"), "{text}");
         asked += 1;
     }
-    assert_eq!(asked, 9);
+    assert_eq!(asked, 10);
 }
 
 async fn all_pass(rpc: &Rpc, metadata: &MetadataMap) {

@@ -140,14 +140,14 @@ impl Cluster {
         let key = KeyPair::generate().expect("a key");
         let csr = csr::create(&key).expect("a request");
         let request = CertificateIssueRequest {
-            csr_der: csr.to_vec().into(),
+            csr_der: csr.into(),
             kind: kind.into(),
-            user: user.into(),
+            user: user.to_owned(),
             ttl_s: life_s,
             ..CertificateIssueRequest::default()
         };
-        let issued = self.handle.trust_issue("test", &request);
-        let issued = issued.await.expect("signed");
+        let issued = self.handle.trust_issue("test", &request).await;
+        let issued = issued.expect("signed");
         let key = PrivateKeyDer::try_from(key.pkcs8().to_vec()).expect("a key");
         Badge {
             chain: issued.chain,

@@ -94,6 +94,8 @@ pub enum TokenFor {
     Client,
     /// Another certificate for a member whose own has expired.
     Rejoin,
+    /// A client certificate that may administer the authority.
+    Admin,
 }
 
 /// How a token stands.

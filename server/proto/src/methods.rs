@@ -124,4 +124,5 @@ pub const METHODS: &[Method] = &[
     unary(TRUST, "Unrevoke"),
     unary(TRUST, "RotateCa"),
     unary(TRUST, "TrustStatus"),
+    unary(TRUST, "RevocationList"),
 ];

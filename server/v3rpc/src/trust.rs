@@ -7,11 +7,11 @@ use kvorum_member::{Handle, trust::TrustCallError};
 use kvorum_proto::etcdserverpb::ResponseHeader;
 use kvorum_proto::kvorumpb::{
     CertificateIssueRequest, CertificateIssueResponse, CertificateKind, CertificateListRequest,
-    CertificateListResponse, JoinToken, RevokeCertificateRequest, RevokeCertificateResponse,
-    RotateAction, RotateCaRequest, RotateCaResponse, RotateStage, TokenCreateRequest,
-    TokenCreateResponse, TokenListRequest, TokenListResponse, TokenRevokeRequest,
-    TokenRevokeResponse, TrustCertificate, TrustDenial, TrustStatusRequest, TrustStatusResponse,
-    revoke_certificate_request, trust_denial,
+    CertificateListResponse, JoinToken, RevocationListRequest, RevocationListResponse,
+    RevokeCertificateRequest, RevokeCertificateResponse, RotateAction, RotateCaRequest,
+    RotateCaResponse, RotateStage, TokenCreateRequest, TokenCreateResponse, TokenListRequest,
+    TokenListResponse, TokenRevokeRequest, TokenRevokeResponse, TrustCertificate, TrustDenial,
+    TrustStatusRequest, TrustStatusResponse, revoke_certificate_request, trust_denial,
 };
 
 use crate::{
@@ -43,6 +43,7 @@ pub(crate) enum Trust {
     Unrevoke,
     RotateCa,
     Status,
+    RevocationList,
 }
 
 /// Answers one call of the administrator `by`.
@@ -62,6 +63,7 @@ pub(crate) async fn call(
         Trust::Unrevoke => unrevoke(handle, by, message).await,
         Trust::RotateCa => rotate_ca(handle, by, message).await,
         Trust::Status => status(handle, message).await,
+        Trust::RevocationList => revocation_list(handle, message).await,
     }
 }
 
@@ -220,5 +222,15 @@ async fn status(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
         members: trust.acks().cloned().collect(),
         bundle: trust.bundle(),
         stage: stage(handle.trust_progress().stage).into(),
+    })
+}
+
+async fn revocation_list(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
+    let request: RevocationListRequest = decode(message)?;
+    handle.read_barrier().await?;
+    let pem = handle.trust_revocation_list(request.life_s).await?;
+    frame(&RevocationListResponse {
+        header: header(handle),
+        pem,
     })
 }

@@ -227,6 +227,7 @@ fn trust(name: &str, message: Bytes) -> Option<Meaning> {
         "Revoke" | "Unrevoke" => other!(message, kvorumpb::RevokeCertificateRequest),
         "RotateCa" => other!(message, kvorumpb::RotateCaRequest),
         "TrustStatus" => other!(message, kvorumpb::TrustStatusRequest),
+        "RevocationList" => other!(message, kvorumpb::RevocationListRequest),
         _ => None,
     }
 }

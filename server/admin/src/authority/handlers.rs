@@ -124,5 +124,6 @@ pub(super) fn role_word(role: TokenFor) -> &'static str {
         TokenFor::Learner => "learner",
         TokenFor::Client => "client",
         TokenFor::Rejoin => "member that is back",
+        TokenFor::Admin => "administrator",
     }
 }

@@ -54,6 +54,12 @@ impl MemberAuthority {
                         .into(),
                 ));
             }
+            TokenFor::Admin => {
+                return Err(Refusal::Invalid(
+                    "a token for an administrator is made on a member's machine: kvorum token create --role admin --name USER"
+                        .into(),
+                ));
+            }
         };
         let wanted = JoinToken {
             role: role.into(),

@@ -138,6 +138,7 @@ fn token(token: &JoinToken) -> TokenRow {
         TokenRole::Learner => TokenFor::Learner,
         TokenRole::Client => TokenFor::Client,
         TokenRole::Rejoin => TokenFor::Rejoin,
+        TokenRole::Admin => TokenFor::Admin,
         TokenRole::Voter | TokenRole::Unspecified => TokenFor::Voter,
     };
     TokenRow {

@@ -220,6 +220,7 @@ fn each_wrong_use_of_a_token_has_words_of_its_own() {
         (1, TokenRole::Voter),
         (2, TokenRole::Client),
         (3, TokenRole::Learner),
+        (4, TokenRole::Admin),
     ] {
         cluster.does(Op::TokenCreate(token(id, role)));
     }
@@ -243,6 +244,15 @@ fn each_wrong_use_of_a_token_has_words_of_its_own() {
         TrustRefused::TokenUsed,
     );
     cluster.does(Op::TokenBurn(burn(3, 5)));
+    // A client does not know what its token lets it do; a member is none.
+    assert_eq!(
+        cluster.apply(Op::TokenBurn(burn(4, 1))),
+        Err(TrustRefused::TokenRole)
+    );
+    cluster.does(Op::TokenBurn(TokenBurn {
+        role: TokenRole::Client.into(),
+        ..burn(4, 1)
+    }));
     cluster.now += 1800;
     expect(
         cluster.apply(Op::TokenBurn(burn(1, 1))),

@@ -26,7 +26,12 @@ fn is_well_formed(token: &JoinToken, now_unix_s: i64) -> bool {
         && token.name.len() <= NAME_BYTES
         && token.created_by.len() <= NAME_BYTES
         && is_rejoin == (token.member_id != 0)
-        && (token.role() != TokenRole::Client || !token.name.is_empty())
+        && (!speaks_for_a_user(token.role()) || !token.name.is_empty())
+}
+
+/// Whoever holds such a token may not choose the user.
+fn speaks_for_a_user(role: TokenRole) -> bool {
+    matches!(role, TokenRole::Client | TokenRole::Admin)
 }
 
 impl Trust {
@@ -90,6 +95,8 @@ impl Trust {
         let serves = |role: TokenRole| match role {
             // Who joins need not know whether it will vote.
             TokenRole::Learner => burn.role() == TokenRole::Voter || burn.role() == role,
+            // Nor a client what it may.
+            TokenRole::Admin => burn.role() == TokenRole::Client || burn.role() == role,
             role => burn.role() == role,
         };
         match serves(token.role()) {

@@ -1,19 +1,22 @@
 //! `kvorum ca`: the cluster's own certificate authority.
 
+use std::path::PathBuf;
+
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use kvorum_pki::{TrustDomain, Validity, bundle_pem};
 use kvorum_proto::kvorumpb::{
-    RotateAction, RotateCaRequest, RotateCaResponse, RotateStage, TrustStatusRequest,
-    TrustStatusResponse,
+    RevocationListRequest, RevocationListResponse, RotateAction, RotateCaRequest, RotateCaResponse,
+    RotateStage, TrustStatusRequest, TrustStatusResponse,
 };
 
 use super::access::{call, with_access};
-use super::cert::certificates;
+use super::cert::{certificates, write_public};
 use super::moment::{self, life};
-use super::{failed, print, text, wait_for};
+use super::{failed, path, print, text, wait_for};
 use crate::exit::Exit;
 
 const STATUS: &str = "/kvorumpb.Trust/TrustStatus";
+const REVOCATION_LIST: &str = "/kvorumpb.Trust/RevocationList";
 const ROTATE: &str = "/kvorumpb.Trust/RotateCa";
 
 /// How it is typed.
@@ -36,6 +39,18 @@ pub(super) fn command() -> Command {
                 .action(ArgAction::SetTrue)
                 .help("Of a rotation under way: wait neither for members that cannot be reached nor for clients"),
         );
+    let revocation_list = Command::new("crl")
+        .about("Print the list of revoked certificates (X.509 CRL), as PEM, for verifiers outside of the cluster")
+        .after_help(
+            "Members need no such list: a revocation reaches all of them at once. It names serial numbers, those of a \
+             revoked user's certificates among them, and is signed by the issuing certificate of now.",
+        )
+        .arg(path("out", "FILE", "Where it goes, instead of standard output; replaced as a whole"))
+        .arg(
+            text("ttl", "DURATION", "When the next list is due")
+                .default_value("7d")
+                .value_parser(life),
+        );
     Command::new("ca")
         .about("Show, hand out and rotate the cluster's own certificate authority")
         .subcommand_required(true)
@@ -47,6 +62,7 @@ pub(super) fn command() -> Command {
             Command::new("export")
                 .about("Print the certificates that clients are to trust, as PEM"),
         ))
+        .subcommand(with_access(revocation_list))
 }
 
 /// Does it.
@@ -54,8 +70,9 @@ pub(super) fn run(matches: &ArgMatches) -> Exit {
     let done = match matches.subcommand() {
         Some(("rotate", matches)) => wait_for(rotate(matches)),
         Some(("export", matches)) => wait_for(export(matches)),
+        Some(("crl", matches)) => wait_for(revocation_list(matches)),
         Some((_, matches)) => wait_for(show(matches)),
-        None => Err("say status, rotate or export".to_owned()),
+        None => Err("say status, rotate, export or crl".to_owned()),
     };
     match done {
         Ok(told) => print(&told),
@@ -69,6 +86,19 @@ async fn status(matches: &ArgMatches) -> Result<TrustStatusResponse, String> {
 
 async fn export(matches: &ArgMatches) -> Result<String, String> {
     Ok(bundle_pem(&certificates(status(matches).await?.bundle_der)))
+}
+
+async fn revocation_list(matches: &ArgMatches) -> Result<String, String> {
+    let life_s = matches.get_one("ttl").copied().unwrap_or_default();
+    let request = RevocationListRequest { life_s };
+    let told: RevocationListResponse = call(matches, REVOCATION_LIST, &request).await?;
+    match matches.get_one::<PathBuf>("out") {
+        None => Ok(told.pem),
+        Some(out) => {
+            write_public(out, told.pem.as_bytes())?;
+            Ok(String::new())
+        }
+    }
 }
 
 async fn show(matches: &ArgMatches) -> Result<String, String> {

@@ -1,5 +1,6 @@
 //! `kvorum cert`: certificates of clients, made on the machine that will use them; and the list of all.
 
+mod by_token;
 mod paste;
 mod place;
 
@@ -18,8 +19,10 @@ use super::access::{addresses, call, with_access};
 use super::moment::{self, life};
 use super::{failed, path, print, text, text_of, wait_for};
 use crate::exit::Exit;
+pub(super) use by_token::get as by_token;
 pub(super) use paste::word;
 use place::Place;
+pub(super) use place::{names_files, write_public};
 
 const ISSUE: &str = "/kvorumpb.Trust/CertificateIssue";
 const LIST: &str = "/kvorumpb.Trust/CertificateList";
@@ -37,7 +40,16 @@ pub(super) fn command() -> Command {
     let client = Command::new("client")
         .about("Make a certificate for a client, and print the flags of etcdctl and kube-apiserver for it")
         .after_help("The key is made here and never leaves this machine.")
-        .arg(name());
+        .arg(name())
+        .arg(
+            text(
+                "token",
+                "TOKEN",
+                "Of `kvorum token create --role client --name NAME`, in the place of an administrator's certificate; - to \
+                 read it from standard input",
+            )
+            .conflicts_with_all(["admin", "ttl"]),
+        );
     let renew = Command::new("renew")
         .about("Make another certificate in the place of one that `cert client` has made")
         .after_help("The chain is replaced by renaming; clients that read their files anew need no restart.")
@@ -95,6 +107,9 @@ fn made(command: Command) -> Command {
 /// Does it.
 pub(super) fn run(matches: &ArgMatches) -> Exit {
     let done = match matches.subcommand() {
+        Some(("client", matches)) if matches.contains_id("token") => {
+            return super::join::run_for_client(matches);
+        }
         Some(("client", matches)) => wait_for(client(matches, false)),
         Some(("renew", matches)) => wait_for(client(matches, true)),
         Some(("revoke", matches)) => wait_for(revoke(matches, REVOKE)),

@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -10,8 +11,8 @@ use kvorum_member::trust::{self, JoinError, JoinOptions};
 use kvorum_pki::{JoinToken, files};
 use zeroize::Zeroizing;
 
-use super::cert::word;
-use super::{failed, print, text_of};
+use super::cert::{by_token, word};
+use super::{failed, path, path_of, print, text_of};
 use crate::cli;
 use crate::config::{self, Settings};
 use crate::exit::Exit;
@@ -22,8 +23,9 @@ const STDIN: &str = "-";
 /// Longer than any token.
 const TOKEN_BYTES_MAX: u64 = 4096;
 /// The cluster may be electing a leader, or changing its members just now.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 const NAME: &str = "name";
+const OUT_DIR: &str = "out-dir";
 
 /// How `join` is typed.
 pub(super) fn command() -> Command {
@@ -32,8 +34,14 @@ pub(super) fn command() -> Command {
         .after_help(
             "Give the settings that the member will run with: at least --advertise with the address at which the others \
              reach this machine, and a --name. The token works once; the same command may be repeated if its answer was \
-             lost. Afterwards start the member with the same settings.",
-        );
+             lost. Afterwards start the member with the same settings.\n\nWith a token for a client, give --out-dir and \
+             nothing else: the machine gets a key and a certificate, and is no member.",
+        )
+        .arg(path(
+            OUT_DIR,
+            "DIR",
+            "For a client's token: where USER.key, USER.crt and ca.crt go",
+        ));
     cli::with_flags(command.arg(token()))
 }
 
@@ -56,7 +64,35 @@ fn token() -> Arg {
 
 /// Joins.
 pub(super) fn run(matches: &ArgMatches) -> Exit {
-    told(matches, join)
+    match matches.get_one::<PathBuf>(OUT_DIR) {
+        Some(out_dir) => enrolled(matches, out_dir, "", &[]),
+        None => told(matches, join),
+    }
+}
+
+/// The same for `cert client NAME --token TOKEN`.
+pub(super) fn run_for_client(matches: &ArgMatches) -> Exit {
+    let endpoints = text_of(matches, "endpoints");
+    let endpoints = endpoints.split(',').map(str::trim);
+    let endpoints: Vec<String> = endpoints
+        .filter(|part| !part.is_empty())
+        .map(str::to_owned)
+        .collect();
+    let (out_dir, user) = (path_of(matches, OUT_DIR), text_of(matches, NAME));
+    enrolled(matches, &out_dir, &user, &endpoints)
+}
+
+fn enrolled(matches: &ArgMatches, out_dir: &Path, user: &str, endpoints: &[String]) -> Exit {
+    let given = text_of(matches, "token");
+    if given != STDIN {
+        // Comes back only if it cannot be done.
+        return failed(&hide_token(&given));
+    }
+    let done = read_token().and_then(|token| by_token(&token, out_dir, user, endpoints));
+    match done {
+        Ok(told) => print(&told),
+        Err(e) => failed(&e),
+    }
 }
 
 /// Joins again.
@@ -94,9 +130,10 @@ fn hide_token(token: &str) -> String {
         writer.write_all(token.as_bytes())?;
         drop(writer);
         let words = std::env::args_os().skip(1);
-        let words = words.map(|word| match word == token {
-            true => STDIN.into(),
-            false => word,
+        let words = words.map(|word| match word.to_string_lossy().strip_suffix(token) {
+            Some("") => STDIN.into(),
+            Some(flag @ "--token=") => format!("{flag}{STDIN}").into(),
+            _ => word,
         });
         let mut command = std::process::Command::new("/proc/self/exe");
         Ok(command.args(words).stdin(Stdio::from(reader)).exec())
@@ -120,7 +157,8 @@ fn join(matches: &ArgMatches, settings: &Settings, token: &JoinToken) -> Result<
     let peer_urls = pki::peer_urls(settings);
     if peer_urls.is_empty() {
         return Err(
-            "the other members must be told where this one is: add --advertise with the address or name of this machine"
+            "the other members must be told where this one is: add --advertise with the address or name of this machine; or, \
+             where it is to be a client only, --out-dir"
                 .into(),
         );
     }

@@ -9,6 +9,7 @@ use kvorum_proto::kvorumpb::{
 };
 
 use super::access::{call, with_access};
+use super::cert::names_files;
 use super::moment::{self, life};
 use super::{failed, print, text, text_of, wait_for};
 use crate::exit::Exit;
@@ -18,11 +19,16 @@ const LIST: &str = "/kvorumpb.Trust/TokenList";
 const REVOKE: &str = "/kvorumpb.Trust/TokenRevoke";
 
 /// The words for roles, and what the line to paste begins with.
-const ROLES: [(&str, TokenRole, &str); 3] = [
+const ROLES: [(&str, TokenRole, &str); 5] = [
     ("member", TokenRole::Voter, "kvorum join"),
     ("learner", TokenRole::Learner, "kvorum join"),
     ("rejoin", TokenRole::Rejoin, "kvorum rejoin"),
+    ("client", TokenRole::Client, CLIENT),
+    ("admin", TokenRole::Admin, CLIENT),
 ];
+
+/// Writes three files into the directory where it runs.
+const CLIENT: &str = "kvorum join --out-dir .";
 
 /// How it is typed.
 pub(super) fn command() -> Command {
@@ -33,21 +39,32 @@ pub(super) fn command() -> Command {
         .default_value("member")
         .help(
             "member: votes once it has caught up; learner: never votes; rejoin: another certificate for a member whose own \
-             has expired",
+             has expired; client: a certificate for the user --name; admin: the same, and it may administer the cluster's \
+             authority",
         );
     let create = Command::new("create")
         .about("Make a token, and print the one command to run with it: it works once")
         .arg(role)
-        .arg(text("name", "NAME", "Only for the member of this name"))
+        .arg(
+            text(
+                "name",
+                "NAME",
+                "Only for the member of this name; for client and admin: the user",
+            )
+            .required_if_eq_any([("role", "client"), ("role", "admin")]),
+        )
         .arg(
             text("member", "ID", "For --role rejoin: whose certificate it is")
                 .value_parser(super::member::parse_id)
                 .required_if_eq("role", "rejoin"),
         )
         .arg(
-            text("ttl", "DURATION", "How long it may be used, up to 24h")
-                .default_value("30m")
-                .value_parser(life),
+            text(
+                "ttl",
+                "DURATION",
+                "How long it may be used, up to 24h [default: 30m, and 10m for an administrator]",
+            )
+            .value_parser(life),
         );
     let revoke = Command::new("revoke")
         .about("Take a token back that was not used yet")
@@ -87,9 +104,13 @@ async fn create(matches: &ArgMatches) -> Result<String, String> {
         .into_iter()
         .find(|role| role.0 == word)
         .ok_or_else(|| format!("--role {word}: there is no such role"))?;
+    let name = text_of(matches, "name");
+    if begin == CLIENT {
+        names_files(&name)?;
+    }
     let request = TokenCreateRequest {
         role: role.into(),
-        name: text_of(matches, "name"),
+        name,
         ttl_s: matches.get_one("ttl").copied().unwrap_or_default(),
         member_id: matches.get_one("member").copied().unwrap_or_default(),
     };
@@ -178,6 +199,8 @@ mod tests {
             (vec!["create", "--role", "king"], "possible values: member"),
             (vec!["create", "--ttl", "5"], "a unit is missing"),
             (vec!["create", "--role", "rejoin"], "--member"),
+            (vec!["create", "--role", "client"], "--name"),
+            (vec!["create", "--role", "admin"], "--name"),
             (vec!["revoke"], "<ID>"),
         ] {
             let words = ["token"].into_iter().chain(words);

@@ -30,6 +30,8 @@ const FOUNDING_TIME: Duration = Duration::from_secs(3);
 const TOKEN_LIFE_S: i64 = 30 * 60;
 /// Tokens of which it is remembered what was written down: twice as many as there can be.
 const TOLD_MAX: usize = 2048;
+/// The same, where it makes an administrator.
+const ADMIN_TOKEN_LIFE_S: i64 = 10 * 60;
 /// Addresses in a token.
 const ADDRESSES_MAX: usize = 3;
 /// The user of the administrator's certificate that each member has.
@@ -231,7 +233,7 @@ impl Handle {
     }
 
     /// A founder puts the authority into the log as soon as it leads; who asks just then waits for it.
-    async fn clerk(&self) -> Result<Arc<Clerk>, TrustRefused> {
+    pub(super) async fn clerk(&self) -> Result<Arc<Clerk>, TrustRefused> {
         let clerk = self.shared.clerk.get().cloned();
         let clerk = clerk.ok_or(TrustRefused::NotReady)?;
         let mut changes = self.shared.trust.subscribe();
@@ -242,7 +244,7 @@ impl Handle {
         }
     }
 
-    /// A new token to join with; `life_s` 0 for half an hour.
+    /// A new token to join with; `life_s` 0 for half an hour, or ten minutes where it makes an administrator.
     ///
     /// # Errors
     /// What is asked for makes no sense, or the cluster cannot take it now.
@@ -254,7 +256,11 @@ impl Handle {
     ) -> Result<MadeToken, TrustCallError> {
         let _clerk = self.clerk().await?;
         let trust = self.trust();
-        let life_s = if life_s == 0 { TOKEN_LIFE_S } else { life_s };
+        let life_s = match (life_s, wanted.role()) {
+            (0, TokenRole::Admin) => ADMIN_TOKEN_LIFE_S,
+            (0, _) => TOKEN_LIFE_S,
+            (life_s, _) => life_s,
+        };
         if !(1..=TOKEN_LIFE_MAX_S).contains(&life_s) {
             return Err(TrustRefused::Malformed.into());
         }

@@ -198,7 +198,7 @@ pub fn rejoin(token: &JoinToken, options: &JoinOptions) -> Result<Joined, JoinEr
     Ok(joined)
 }
 
-fn unusable(why: &str) -> JoinError {
+pub(super) fn unusable(why: &str) -> JoinError {
     JoinError::Answer("the cluster".into(), why.into())
 }
 
@@ -243,9 +243,9 @@ fn write_identity(dir: &Path, joined: &Joined) -> Result<(), JoinError> {
 }
 
 /// The key of this machine and its request for a certificate.
-struct Attempt {
-    key: KeyPair,
-    csr_der: Vec<u8>,
+pub(super) struct Attempt {
+    pub(super) key: KeyPair,
+    pub(super) csr_der: Vec<u8>,
 }
 
 fn attempt_over(files: &Files) -> Result<(), JoinError> {
@@ -282,7 +282,7 @@ impl Attempt {
     }
 }
 
-fn ask(
+pub(super) fn ask(
     token: &JoinToken,
     options: &JoinOptions,
     role: TokenRole,

@@ -21,6 +21,8 @@ use crate::handle::Handle;
 use crate::member_calls::MemberCallError;
 use crate::peer::JoinAsk;
 
+mod purpose;
+
 /// Longest name of a member, bytes.
 const NAME_BYTES_MAX: usize = 256;
 /// Peer URLs of a member.
@@ -112,7 +114,13 @@ pub(crate) async fn answer(handle: Handle, clerk: Option<Arc<Clerk>>, ask: JoinA
     let (result, event) = match joined {
         Ok(granted) => {
             let member = format!("{:x}", granted.member_id);
-            tracing::info!(%remote, token, member, "a machine joins by a token");
+            match granted.member_id {
+                0 => {
+                    let user = &granted.name;
+                    tracing::info!(%remote, token, user, "a client gets its certificate by a token");
+                }
+                _ => tracing::info!(%remote, token, member, "a machine joins by a token"),
+            }
             let event = granted_event(&ask, &granted);
             (Joined::Granted(granted), Some(event))
         }
@@ -208,6 +216,7 @@ async fn join(handle: &Handle, clerk: &Clerk, ask: &JoinAsk) -> Result<JoinGrant
     }
     let csr_sha256 = csr::digest(&request.csr_der);
     check_proof(&trust, ask, &csr_sha256)?;
+    purpose::check(&trust, request)?;
     csr::verify(&request.csr_der).map_err(|error| Refusal::new(JoinRefusal::Malformed, error))?;
     let burn = TokenBurn {
         id: request.token_id.clone(),
@@ -233,7 +242,8 @@ async fn join(handle: &Handle, clerk: &Clerk, ask: &JoinAsk) -> Result<JoinGrant
             let members = handle.members();
             node(handle, clerk, ask, &token, id, members).await
         }
-        TokenRole::Client => client(handle, clerk, ask, &token).await,
+        TokenRole::Client => client(handle, clerk, ask, &token, CertificateKind::Client).await,
+        TokenRole::Admin => client(handle, clerk, ask, &token, CertificateKind::Admin).await,
         TokenRole::Unspecified => Err(TrustRefused::TokenRole.into()),
     }
 }
@@ -307,18 +317,22 @@ async fn client(
     clerk: &Clerk,
     ask: &JoinAsk,
     token: &JoinToken,
+    kind: CertificateKind,
 ) -> Result<JoinGranted, Refusal> {
     let user = token.name.clone();
     let wish = Wish {
         csr_der: &ask.request.csr_der,
-        subject: Subject::Client { user: user.clone() },
+        subject: match kind {
+            CertificateKind::Admin => Subject::Admin { user: user.clone() },
+            _ => Subject::Client { user: user.clone() },
+        },
         life_s: clerk.client_life_s(0),
     };
     let trust = handle.trust();
     let (chain, root) = clerk.sign(&trust, &wish)?;
     let by = format!("token {}", shown(&token.id));
     let listing = Listing {
-        kind: CertificateKind::Client,
+        kind,
         subject: &user,
         root,
         by: &by,

@@ -13,6 +13,7 @@ mod admin;
 mod authority;
 mod carried;
 mod clients;
+mod enrol;
 mod files;
 mod join;
 mod join_server;
@@ -21,6 +22,7 @@ mod leader;
 mod live;
 mod membership;
 mod renewal;
+mod revocation_list;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,6 +34,7 @@ pub(crate) use admin::Clerk;
 pub use admin::{IssuedCertificate, MadeToken, TrustCallError};
 pub(crate) use carried::{Heir, carry_over};
 pub use clients::{ClientIdentity, ClientTrust};
+pub use enrol::{Enrolled, Enrolment, enrol};
 pub use join::{JoinError, JoinOptions, Joined, join, rejoin};
 pub use keeper::Keeper;
 

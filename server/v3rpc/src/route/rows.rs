@@ -126,6 +126,7 @@ pub(super) const ROWS: &[Row] = &[
     trust("Unrevoke", Trust::Unrevoke),
     trust("RotateCa", Trust::RotateCa),
     trust("TrustStatus", Trust::Status),
+    trust("RevocationList", Trust::RevocationList),
 ];
 
 const _: () = assert!(

@@ -49,6 +49,7 @@ fn Table(tokens: Vec<TokenRow>, may_change: bool, asking: Asking) -> impl IntoVi
             TokenFor::Learner => "learner",
             TokenFor::Client => "client",
             TokenFor::Rejoin => "member that is back",
+            TokenFor::Admin => "administrator",
         };
         let name = match token.name.as_str() {
             "" => "any".to_owned(),

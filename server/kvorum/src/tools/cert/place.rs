@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use kvorum_pki::{Bundle, Chain, KeyPair};
 use rustix::fs::OFlags;
 
-const SECRET: u32 = 0o600;
+pub(super) const SECRET: u32 = 0o600;
 const PUBLIC: u32 = 0o644;
 /// The name of the file of those who are trusted, before its `.crt`.
 const TRUSTED: &str = "ca";
@@ -21,22 +21,31 @@ pub(super) struct Place {
     pub(super) ca: PathBuf,
 }
 
+/// Whether the files of a user can be called like the user.
+///
+/// # Errors
+/// They cannot.
+pub(in crate::tools) fn names_files(user: &str) -> Result<(), String> {
+    if user.is_empty() || user.starts_with('.') || user.contains(['/', '\0']) {
+        return Err(format!(
+            "{user:?} cannot be the name of a file: use letters, digits, - and _"
+        ));
+    }
+    if user == TRUSTED {
+        return Err(format!(
+            "{user:?} would take the place of {user}.crt, whom a client trusts: use another name"
+        ));
+    }
+    Ok(())
+}
+
 impl Place {
     /// Under this directory, which is made if it is not there.
     ///
     /// # Errors
     /// The directory cannot be had, or no file can be called like this.
     pub(super) fn of(dir: &Path, user: &str) -> Result<Self, String> {
-        if user.is_empty() || user.starts_with('.') || user.contains(['/', '\0']) {
-            return Err(format!(
-                "{user:?} cannot be the name of a file: use letters, digits, - and _"
-            ));
-        }
-        if user == TRUSTED {
-            return Err(format!(
-                "{user:?} would take the place of {user}.crt, whom a client trusts: use another name"
-            ));
-        }
+        names_files(user)?;
         let told = |error| format!("{}: {error}", dir.display());
         fs::create_dir_all(dir).map_err(told)?;
         let dir = dir.canonicalize().map_err(told)?;
@@ -84,8 +93,16 @@ impl Place {
     }
 }
 
+/// Writes what everybody may read, whole or not at all.
+///
+/// # Errors
+/// The disk refuses.
+pub(in crate::tools) fn write_public(path: &Path, bytes: &[u8]) -> Result<(), String> {
+    replace(path, bytes, PUBLIC)
+}
+
 /// No moment shows half of it, and no link leads elsewhere.
-fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), String> {
+pub(super) fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), String> {
     let told = |error: std::io::Error| format!("{}: {error}", path.display());
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
