@@ -38,16 +38,29 @@ impl Drop for Member {
     }
 }
 
+/// Waits until it serves.
 async fn connect(url: &str, member: &mut Member) -> Rpc {
     let begin = Instant::now();
     loop {
-        if let Ok(rpc) = Rpc::connect(url).await {
+        let ready = match Rpc::connect(url).await {
+            Ok(rpc) => rpc.call(put()).await.map(|_| rpc).ok(),
+            Err(_) => None,
+        };
+        if let Some(rpc) = ready {
             return rpc;
         }
         let ended = member.0.try_wait().expect("an own child");
         assert!(ended.is_none(), "{ended:?}");
         assert!(begin.elapsed() < PATIENCE, "it does not serve");
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn put() -> pb::PutRequest {
+    pb::PutRequest {
+        key: "k".into(),
+        value: "v".into(),
+        ..Default::default()
     }
 }
 
@@ -75,12 +88,7 @@ async fn issue_22214_a_member_serves_while_nobody_reads_its_log() {
     drop(command); // Its end of the pipe must close, or the log never ends.
     let rpc = connect(&url, &mut member).await;
     for _ in 0..100 {
-        let put = pb::PutRequest {
-            key: "k".into(),
-            value: "v".into(),
-            ..Default::default()
-        };
-        rpc.call(put).await.expect("is served");
+        rpc.call(put()).await.expect("is served");
         let range = pb::RangeRequest {
             key: "k".into(),
             ..Default::default()
