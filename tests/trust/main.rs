@@ -10,4 +10,5 @@ mod revoked;
 #[allow(dead_code, reason = "others need more of it")]
 mod rpc;
 mod sessions;
+mod switched_off;
 mod tokens;

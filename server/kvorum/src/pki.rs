@@ -120,8 +120,9 @@ pub(crate) fn open(settings: &Settings, urls: &Urls) -> Result<Option<Own>, Exit
     if !prospect.is_alone {
         return Err(refused(
             &"its cluster has other members, which would not trust an authority of this one's own: give certificates \
-              (--cert-file, --peer-cert-file and what belongs to them), or go on without TLS by name: --client-allow-plain, \
-              --peer-allow-plain, and --listen-console-url none",
+              (--cert-file, --peer-cert-file and what belongs to them), or go on without TLS by name: \
+              --client-allow-plain=true and --peer-allow-plain=true with http:// in --listen-client-urls, \
+              --advertise-client-urls, --listen-peer-urls and --initial-advertise-peer-urls, and --listen-console-url none",
         ));
     }
     let founder = Founder {

@@ -55,6 +55,9 @@ impl Stop {
     }
 }
 
+/// Connections to listeners for probes and metrics: these are answered when clients have taken every place.
+const PROBES_MAX: usize = 64;
+
 /// Deals connections to threads in turn: two connections are on two threads.
 #[derive(Clone)]
 pub(crate) struct Dealer {
@@ -77,6 +80,11 @@ impl Dealer {
             places: Arc::new(Semaphore::new(places)),
             seats: Seats::new(places),
         }
+    }
+
+    /// The same threads, with places that no client takes.
+    pub(crate) fn for_probes(&self) -> Self {
+        Self::new(self.threads.clone(), PROBES_MAX)
     }
 
     /// Waits for a place; further clients wait in the listener's backlog meanwhile.

@@ -59,6 +59,7 @@ fn of_trust(rpc: Trust, message: Bytes) -> Result<Option<Told>, Status> {
                 TokenRole::Voter => "voter",
                 TokenRole::Learner => "learner",
                 TokenRole::Client => "client",
+                TokenRole::Admin => "administrator",
                 TokenRole::Rejoin => "member that is back",
                 TokenRole::Unspecified => "nobody",
             };
@@ -93,7 +94,7 @@ fn of_trust(rpc: Trust, message: Bytes) -> Result<Option<Told>, Status> {
                 RotateAction::Status => None,
             }
         }
-        Trust::TokenList | Trust::CertificateList | Trust::Status => None,
+        Trust::TokenList | Trust::CertificateList | Trust::RevocationList | Trust::Status => None,
     })
 }
 

@@ -20,7 +20,7 @@ use crate::{
     context::IoContext,
     gateway::{Gateway, Shared},
     metrics::EdgeMetrics,
-    options::{Listener, Options},
+    options::{Listener, Options, Scope},
     shares::Shares,
 };
 
@@ -186,13 +186,18 @@ impl IoThread {
         let Some((listeners, dealer)) = self.accepting.take() else {
             return acceptors;
         };
+        let probes = dealer.for_probes();
         for listener in listeners {
+            let dealer = match listener.scope {
+                Scope::Metrics => probes.clone(),
+                _ => dealer.clone(),
+            };
             let door = Arc::new(Door {
                 tls: listener.tls,
                 allow_plain: listener.allow_plain,
                 scope: listener.scope,
             });
-            let accepting = accept(listener.socket, door, dealer.clone(), self.stop.clone());
+            let accepting = accept(listener.socket, door, dealer, self.stop.clone());
             acceptors.spawn_local(async {
                 if let Err(error) = accepting.await {
                     tracing::error!(%error, "a listener has failed");

@@ -84,7 +84,9 @@ pub(super) fn read(
         reader.refuse(
             keys::INITIAL_CLUSTER,
             "each of these members would make an authority of its own: start the first one alone and add the others \
-             with `kvorum join`, or give certificates (--cert-file and --peer-cert-file with what belongs to them)",
+             with `kvorum join`, or give certificates (--cert-file and --peer-cert-file with what belongs to them). A \
+             cluster that ran without TLS goes on so with http:// in all URLs, --client-allow-plain=true and \
+             --peer-allow-plain=true",
         );
     }
     Some(settings)

@@ -151,9 +151,11 @@ async fn client(matches: &ArgMatches, again: bool) -> Result<String, String> {
         true => place.serial(),
         false => Vec::new(),
     };
-    let kind = match matches.get_flag("admin") {
-        true => CertificateKind::Admin,
-        false => CertificateKind::Client,
+    let kind = match (matches.get_flag("admin"), again) {
+        (true, _) => CertificateKind::Admin,
+        // What it was, as the cluster has it on its list.
+        (false, true) => CertificateKind::Unspecified,
+        (false, false) => CertificateKind::Client,
     };
     let request = CertificateIssueRequest {
         csr_der: csr::create(&key).map_err(shown)?.into(),
@@ -162,7 +164,11 @@ async fn client(matches: &ArgMatches, again: bool) -> Result<String, String> {
         ttl_s: matches.get_one("ttl").copied().unwrap_or_default(),
         replaces: replaces.into(),
     };
-    let issued: CertificateIssueResponse = call(matches, ISSUE, &request).await?;
+    let issued = call(matches, ISSUE, &request).await;
+    let issued: CertificateIssueResponse = issued.map_err(|error| match again {
+        true => format!("{error}; is it on the list of `kvorum cert list`? If not, `kvorum cert client {user}` makes another"),
+        false => error,
+    })?;
     let chain = Chain::new(certificates(issued.chain_der)).map_err(shown)?;
     let bundle = Bundle::new(key, chain).map_err(shown)?;
     place.write(&bundle, &bundle_pem(&certificates(issued.bundle_der)))?;

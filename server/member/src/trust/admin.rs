@@ -213,15 +213,21 @@ impl From<StepError> for TrustCallError {
     }
 }
 
-/// The certificate whose place another takes, where it is on the list still.
-fn replaced(trust: &Trust, request: &CertificateIssueRequest) -> Result<Vec<Bytes>, TrustRefused> {
+/// The certificate whose place another takes, where it is on the list still, and the kind of the new one: the same, if
+/// none is named.
+fn replaced(
+    trust: &Trust,
+    request: &CertificateIssueRequest,
+) -> Result<(Vec<Bytes>, CertificateKind), TrustRefused> {
     let mut listed = trust.certificates();
+    let kind = request.kind();
     match listed.find(|c| c.serial == request.replaces) {
-        Some(c) if c.subject == request.user && c.kind == request.kind => {
-            Ok(vec![c.serial.clone()])
+        Some(c) if c.subject != request.user => Err(TrustRefused::Malformed),
+        Some(c) if kind == CertificateKind::Unspecified || kind == c.kind() => {
+            Ok((vec![c.serial.clone()], c.kind()))
         }
         Some(_) => Err(TrustRefused::Malformed),
-        None => Ok(Vec::new()),
+        None => Ok((Vec::new(), kind)),
     }
 }
 
@@ -335,13 +341,13 @@ impl Handle {
     ) -> Result<IssuedCertificate, TrustCallError> {
         let clerk = self.clerk().await?;
         let trust = self.trust();
-        let (kind, user) = (request.kind(), request.user.clone());
+        let user = request.user.clone();
+        let (replaces, kind) = replaced(&trust, request)?;
         let subject = match kind {
             CertificateKind::Client => Subject::Client { user: user.clone() },
             CertificateKind::Admin => Subject::Admin { user: user.clone() },
             _ => return Err(TrustRefused::Malformed.into()),
         };
-        let replaces = replaced(&trust, request)?;
         let wish = Wish {
             csr_der: &request.csr_der,
             subject,

@@ -224,11 +224,15 @@ impl Keeper {
         });
         self.listeners.peer.note_newest(newest.collect());
         self.files.remove(FOUNDING)?;
-        self.acknowledge(handle, trust).await?;
-        self.list_admin(handle, trust).await?;
+        // What it remembers may be old, and would be told for the truth of now.
+        let told = match self.is_current {
+            true => self.tell(handle, trust).await,
+            false => Ok(()),
+        };
         if handle.leads() {
             leader::step(handle, &self.authority, trust, jitter).await?;
         }
+        told?;
         renewing?;
         let stage = trust.progress(&handle.member_table(), unix_s()).stage;
         if stage != Stage::None {
@@ -294,6 +298,11 @@ impl Keeper {
             self.unwritten_roots = false;
         }
         Ok(())
+    }
+
+    async fn tell(&self, handle: &Handle, trust: &Trust) -> Result<(), StepError> {
+        self.acknowledge(handle, trust).await?;
+        self.list_admin(handle, trust).await
     }
 
     /// Tells the cluster what this member trusts and shows.
