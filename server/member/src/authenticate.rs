@@ -56,7 +56,7 @@ impl Authentication {
         Self {
             kind: options.token.clone(),
             passwords: Passwords::new(options.bcrypt_cost),
-            guesses: Guesses::new(),
+            guesses: Guesses::new(options.wrong_passwords_per_minute),
             tokens: Tokens::new(options.token_ttl),
         }
     }

@@ -11,10 +11,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Wrong passwords from one place without waiting; as many come back each minute.
-pub(crate) const OF_SOURCE: u64 = 20;
-/// The same for one user, from all places.
-const OF_USER: u64 = 100;
+/// So many times as many for one user, from all places, as from one place.
+const OF_USER: u64 = 5;
 /// What each attempt for a user takes longer who is guessed at.
 const SLOWED_BY: Duration = Duration::from_secs(1);
 const MINUTE_MS: u64 = 60_000;
@@ -114,10 +112,12 @@ pub(crate) struct Attempt<'a> {
 }
 
 impl Guesses {
-    pub(crate) fn new() -> Self {
+    /// So many wrong ones from one place without waiting; as many come back each minute.
+    pub(crate) fn new(of_source: u64) -> Self {
+        let of_source = of_source.clamp(1, MINUTE_MS);
         Self(Mutex::new(Counts {
-            sources: Buckets::new(OF_SOURCE),
-            users: Buckets::new(OF_USER),
+            sources: Buckets::new(of_source),
+            users: Buckets::new((of_source * OF_USER).min(MINUTE_MS)),
             pending: HashMap::new(),
         }))
     }
@@ -184,6 +184,8 @@ impl Drop for Attempt<'_> {
 mod tests {
     use super::*;
 
+    const OF_SOURCE: u64 = 20;
+
     fn at(last: u8) -> Option<IpAddr> {
         Some(IpAddr::from([192, 0, 2, last]))
     }
@@ -210,7 +212,7 @@ mod tests {
 
     #[test]
     fn one_place_waits_after_its_wrong_passwords_and_no_other_does() {
-        let guesses = Guesses::new();
+        let guesses = Guesses::new(OF_SOURCE);
         for _ in 0..OF_SOURCE {
             assert_eq!(admitted(&guesses, at(1), "ann", 7).delay, Duration::ZERO);
         }
@@ -225,7 +227,7 @@ mod tests {
 
     #[test]
     fn right_passwords_count_for_nothing_and_many_at_once_wait_for_each_other() {
-        let guesses = Guesses::new();
+        let guesses = Guesses::new(OF_SOURCE);
         for _ in 0..1000 {
             admitted(&guesses, at(1), "ann", 7).forgiven();
         }
@@ -243,7 +245,7 @@ mod tests {
 
     #[test]
     fn who_is_guessed_at_from_everywhere_is_served_later_and_never_refused() {
-        let guesses = Guesses::new();
+        let guesses = Guesses::new(OF_SOURCE);
         for last in 0..100 {
             drop(admitted(&guesses, at(last), "ann", 7));
         }
@@ -255,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_host_with_many_addresses_is_one_place_and_memory_is_bounded() {
-        let guesses = Guesses::new();
+        let guesses = Guesses::new(OF_SOURCE);
         for host in 0..OF_SOURCE {
             let address = Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(host) << 8);
             drop(admitted(&guesses, Some(address.into()), "ann", 7));

@@ -46,15 +46,19 @@ pub struct AuthOptions {
     pub token_ttl: Duration,
     /// Work that a guess of a password costs, as a power of two, 4 to 31 (`--bcrypt-cost`).
     pub bcrypt_cost: u32,
+    /// Wrong passwords from one address that are looked at, 1 to 60,000 (`--wrong-passwords-per-minute`); etcd has no
+    /// limit.
+    pub wrong_passwords_per_minute: u64,
 }
 
 impl Default for AuthOptions {
-    /// etcd's defaults.
+    /// etcd's defaults, where it has some.
     fn default() -> Self {
         Self {
             token: TokenKind::Simple,
             token_ttl: Duration::from_secs(300),
             bcrypt_cost: 10,
+            wrong_passwords_per_minute: 20,
         }
     }
 }

@@ -368,7 +368,12 @@ async fn users_and_roles_get_the_answers_of_etcd() {
     };
     let dir = TestDir::new("auth-beside");
     let flags = ["--unsafe-no-fsync", "--bcrypt-cost", "4"];
-    let member = Options::new(&dir).flag("--bcrypt-cost").flag("4").start();
+    let member = Options::new(&dir).flag("--bcrypt-cost").flag("4");
+    // etcd has no limit.
+    let member = member
+        .flag("--wrong-passwords-per-minute")
+        .flag("60000")
+        .start();
     let etcd = start_etcd(&etcd, &dir, &flags);
     let mut pair = Pair {
         kvorum: Side::new(&member.url()).await,

@@ -89,6 +89,8 @@ keys! {
         "How long a simple token lives that nobody uses";
     BCRYPT_COST "bcrypt-cost" "N" Some("10"),
         "Work that a guess of a password costs, as a power of two";
+    WRONG_PASSWORDS_PER_MINUTE "wrong-passwords-per-minute" "N" Some("20"),
+        "So many wrong passwords from one address are looked at; further attempts are refused for a while";
     LISTEN_PEER_URLS "listen-peer-urls" "URLS" None,
         "Where other members are served; nowhere if not given, which fits a cluster of one";
     INITIAL_ADVERTISE_PEER_URLS "initial-advertise-peer-urls" "URLS" None,
