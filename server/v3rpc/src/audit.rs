@@ -201,6 +201,7 @@ mod tests {
         let looks = [
             "TokenList",
             "CertificateList",
+            "RevocationList",
             "TrustStatus",
             "AuthStatus",
             "Authenticate",

@@ -15,7 +15,6 @@ const BAD_VALUES: &[(&str, &str, &str)] = &[
         "one URL only",
     ),
     ("console-login", "on", "use required or off"),
-    ("console-acme-names", "a.example.com", "is for TLS"),
     (
         "console-acme-email",
         "a@example.com",
@@ -38,6 +37,17 @@ fn each_bad_value_of_the_console_earns_its_line() {
     for (key, value, part) in BAD_VALUES {
         refused(key, value, part);
     }
+}
+
+#[test]
+fn a_public_certificate_is_for_a_console_by_tls() {
+    let flags = [
+        ("listen-console-url", "http://127.0.0.1:1"),
+        ("console-allow-plain", "true"),
+        ("console-acme-names", "a.example.com"),
+    ];
+    let lines = problems(with(&flags, &[]));
+    assert!(lines[0].contains("is for TLS"), "{lines:?}");
 }
 
 /// A console by TLS, with these flags beyond.
