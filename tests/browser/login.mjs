@@ -9,6 +9,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { Browser } from "./browser.mjs";
 import { audit } from "./audit.mjs";
+import { check, expect, finish } from "./checks.mjs";
 
 const [link, out] = process.argv.slice(2);
 if (!link?.includes("/setup#") || !out) {
@@ -17,24 +18,6 @@ if (!link?.includes("/setup#") || !out) {
 }
 const base = new URL(link).origin;
 mkdirSync(out, { recursive: true });
-
-const results = [];
-const begun = Date.now();
-
-async function check(name, run) {
-  try {
-    const note = await run();
-    results.push(true);
-    console.log(`ok    ${name}${note ? `: ${note}` : ""}`);
-  } catch (error) {
-    results.push(false);
-    console.log(`FAIL  ${name}: ${String(error.message ?? error).split("\n").slice(0, 12).join("\n      ")}`);
-  }
-}
-
-function expect(truth, message) {
-  if (!truth) throw new Error(message);
-}
 
 const browser = await Browser.launch(base);
 const { page } = browser;
@@ -283,7 +266,4 @@ await check("the browser had nothing to complain about", async () => {
 });
 
 await browser.close();
-const failed = results.filter((passed) => !passed).length;
-const seconds = ((Date.now() - begun) / 1000).toFixed(1);
-console.log(`login: ${results.length - failed} passed, ${failed} failed, ${seconds} s, screenshots in ${out}`);
-process.exit(failed ? 1 : 0);
+finish("login", out);

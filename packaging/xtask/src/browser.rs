@@ -41,13 +41,10 @@ const LOGIN: &[&str] = &["--console-login", "required"];
 
 /// Starts a member, fills it, and walks through its console.
 pub(crate) fn tour(suite: &Suite<'_>) -> Result<Outcome> {
-    let missing = PROGRAMS
-        .iter()
-        .find(|program| packages::find(program).is_none());
-    if let Some(program) = missing {
-        return Ok(Outcome::Skipped(format!("{program} is not installed")));
-    }
-    let scripts = install(suite)?;
+    let scripts = match scripts(suite)? {
+        Ok(scripts) => scripts,
+        Err(skipped) => return Ok(skipped),
+    };
     let flags = [PLAIN, &["--console-login", "off"]].concat();
     let member = Member::start(suite.repo, "browser-member", &flags)?;
     let mut seed = Command::new("sh");
@@ -66,13 +63,10 @@ pub(crate) fn tour(suite: &Suite<'_>) -> Result<Outcome> {
 
 /// Starts a member that nobody has signed in to, and goes from its first link on.
 pub(crate) fn login(suite: &Suite<'_>) -> Result<Outcome> {
-    let missing = PROGRAMS
-        .iter()
-        .find(|program| packages::find(program).is_none());
-    if let Some(program) = missing {
-        return Ok(Outcome::Skipped(format!("{program} is not installed")));
-    }
-    let scripts = install(suite)?;
+    let scripts = match scripts(suite)? {
+        Ok(scripts) => scripts,
+        Err(skipped) => return Ok(skipped),
+    };
     let flags = [PLAIN, LOGIN].concat();
     let member = Member::start(suite.repo, "login-member", &flags)?;
     let link = member.invitation()?;
@@ -85,13 +79,10 @@ pub(crate) fn login(suite: &Suite<'_>) -> Result<Outcome> {
 
 /// Starts a member that makes its own certificates, and moves its authority.
 pub(crate) fn authority(suite: &Suite<'_>) -> Result<Outcome> {
-    let missing = PROGRAMS
-        .iter()
-        .find(|program| packages::find(program).is_none());
-    if let Some(program) = missing {
-        return Ok(Outcome::Skipped(format!("{program} is not installed")));
-    }
-    let scripts = install(suite)?;
+    let scripts = match scripts(suite)? {
+        Ok(scripts) => scripts,
+        Err(skipped) => return Ok(skipped),
+    };
     let flags = [SECURE, LOGIN].concat();
     let member = Member::start(suite.repo, "authority-member", &flags)?;
     let link = member.invitation()?;
@@ -128,6 +119,16 @@ fn count(output: &str) -> Tally {
         }
     }
     tally
+}
+
+/// Where the scripts are, with their packages; or that this machine lacks a program that they need.
+fn scripts(suite: &Suite<'_>) -> Result<Result<PathBuf, Outcome>> {
+    let mut programs = PROGRAMS.iter();
+    let missing = programs.find(|program| packages::find(program).is_none());
+    match missing {
+        Some(program) => Ok(Err(Outcome::Skipped(format!("{program} is not installed")))),
+        None => install(suite).map(Ok),
+    }
 }
 
 /// Copies the scripts below `target/` and installs what their lock file names beside them; the tree stays as it is.
