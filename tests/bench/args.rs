@@ -58,6 +58,9 @@ pub(crate) struct Args {
     /// Members of each cluster; with several, rows go to the leader, unless --via says otherwise
     #[arg(long, default_value_t = 1, conflicts_with_all = ["endpoint", "footprint"])]
     pub(crate) members: usize,
+    /// Clients speak TLS 1.3 and show certificates, to both servers; members of a cluster go on in plain
+    #[arg(long, conflicts_with = "endpoint")]
+    pub(crate) tls: bool,
     /// With several members: whom clients talk to, leader or all; each row runs once for each that is named
     #[arg(
         long,

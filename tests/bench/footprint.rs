@@ -41,7 +41,10 @@ pub(crate) fn run(args: &Args, programs: &[Installed]) -> Result<Table> {
     for round in 1..=args.rounds {
         for (installed, figures) in programs.iter().zip(&mut figures) {
             let folder = work_dir.path.join(format!("{round}-{}", installed.brand));
-            let found = one(args, Server::start(installed.clone(), &folder, 1)?)?;
+            let found = one(
+                args,
+                Server::start(installed.clone(), &folder, 1, args.tls)?,
+            )?;
             let brand = installed.brand;
             for (name, value) in NAMES.iter().zip(found) {
                 eprintln!(
@@ -58,14 +61,14 @@ pub(crate) fn run(args: &Args, programs: &[Installed]) -> Result<Table> {
 }
 
 fn one(args: &Args, mut server: Server) -> Result<Figures> {
-    let address = server.address();
-    let rate = measure::fill(address, args.plan(Workload::Put))?;
+    let dial = server.dial();
+    let rate = measure::fill(&dial, args.plan(Workload::Put))?;
     rest(&server)?;
     let loaded = Memory::of(server.first_pid())?;
     let disk = disk_mib(&server.data_dir())?;
     let recovery = server.kill_and_restart()?;
     let first = Memory::of(server.first_pid())?;
-    let keys = measure::count(address)?;
+    let keys = measure::count(&dial)?;
     ensure!(
         keys == args.key_count(),
         "{keys} keys after restart instead of {}",

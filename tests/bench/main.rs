@@ -5,6 +5,7 @@
 )]
 
 mod args;
+mod certified;
 mod check;
 mod floors;
 mod footprint;
@@ -30,6 +31,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{
     args::Args,
+    http2::Dial,
     measure::Target,
     report::{About, Table},
     server::Installed,
@@ -40,7 +42,7 @@ fn main() -> Result<()> {
     let args = Args::read()?;
     if let Some(address) = args.endpoint {
         let target = Target {
-            addresses: vec![address],
+            dials: vec![Dial::plain(address)],
             pids: args.server_pid().into_iter().collect(),
         };
         let series = side_by_side::run_endpoint(&args, target)?;
@@ -96,6 +98,7 @@ fn about(args: &Args, servers: Vec<String>) -> About {
     About {
         servers,
         members: args.members,
+        is_secure: args.tls,
         command: command_line(),
         machine: machine(),
         rounds: args.rounds,

@@ -1,11 +1,11 @@
 //! One cell of the table: a load on a server for some seconds, and what it cost both sides.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
 use crate::{
-    http2::{Connection, ConnectionId, Event, Load, Nanos, Path, Pool, SlotId},
+    http2::{Connection, ConnectionId, Dial, Event, Load, Nanos, Path, Pool, SlotId},
     keyspace::KeyNumber,
     lease::Leases,
     tally::{Phase, Tally},
@@ -30,7 +30,7 @@ pub(crate) struct Spans {
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     /// Whom the clients dial, in turn.
-    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) dials: Vec<Dial>,
     /// Everyone whose costs count.
     pub(crate) pids: Vec<Pid>,
 }
@@ -114,13 +114,13 @@ pub(crate) fn measure(
             let putters = spread(putters, connections);
             let load = Watch::new(plan, &slots, &putters)?;
             // The load itself starts the putters when the watches stand.
-            let pool = Pool::connect(&target.addresses, &[&slots[..], &putters].concat())?;
+            let pool = Pool::connect(&target.dials, &[&slots[..], &putters].concat())?;
             run(pool, load, &slots, target, spans)
         }
         Workload::Lease => {
             let load = Leases::new(plan.check, &slots)?;
             run(
-                Pool::connect(&target.addresses, &slots)?,
+                Pool::connect(&target.dials, &slots)?,
                 load,
                 &slots,
                 target,
@@ -130,7 +130,7 @@ pub(crate) fn measure(
         _ => {
             let load = Unary::new(plan, &slots)?;
             run(
-                Pool::connect(&target.addresses, &slots)?,
+                Pool::connect(&target.dials, &slots)?,
                 load,
                 &slots,
                 target,
@@ -203,7 +203,7 @@ fn cell(tally: &Tally, before: &Moment, after: &Moment, memory: Option<Memory>) 
 }
 
 /// Puts every key once and checks that they are there. Tells the rate.
-pub(crate) fn fill(address: SocketAddr, plan: Plan) -> Result<f64> {
+pub(crate) fn fill(dial: &Dial, plan: Plan) -> Result<f64> {
     let plan = Plan {
         workload: Workload::Put,
         fill: true,
@@ -211,7 +211,7 @@ pub(crate) fn fill(address: SocketAddr, plan: Plan) -> Result<f64> {
     };
     let slots = spread(256, 16);
     let mut load = Unary::new(plan, &slots)?;
-    let mut pool = Pool::connect(&[address], &slots)?;
+    let mut pool = Pool::connect(std::slice::from_ref(dial), &slots)?;
     load.tally.phase = Phase::Measure;
     let before = pool.now();
     begin_all(&mut pool, &mut load, &slots)?;
@@ -225,7 +225,7 @@ pub(crate) fn fill(address: SocketAddr, plan: Plan) -> Result<f64> {
         "loading keys: {}",
         load.tally.error_texts.join("; ")
     );
-    let counted = count(address)?;
+    let counted = count(dial)?;
     ensure!(
         counted == plan.keys,
         "{counted} keys after loading {}",
@@ -235,32 +235,32 @@ pub(crate) fn fill(address: SocketAddr, plan: Plan) -> Result<f64> {
 }
 
 /// How many keys the bench has on the server, by a linearizable count.
-pub(crate) fn count(address: SocketAddr) -> Result<u64> {
-    let reply = call(address, "/etcdserverpb.KV/Range", &template::count())?;
+pub(crate) fn count(dial: &Dial) -> Result<u64> {
+    let reply = call(dial, "/etcdserverpb.KV/Range", &template::count())?;
     let reply: kvorum_proto::etcdserverpb::RangeResponse = prost::Message::decode(&reply[..])?;
     u64::try_from(reply.count).context("a negative count")
 }
 
 /// Reads one key, linearizable, whether it exists or not.
-pub(crate) fn read_one(address: SocketAddr) -> Result<()> {
+pub(crate) fn read_one(dial: &Dial) -> Result<()> {
     let mut get = Template::get(false);
     get.set_keys(KeyNumber(0), 1);
-    call(address, "/etcdserverpb.KV/Range", get.message()).map(|_| ())
+    call(dial, "/etcdserverpb.KV/Range", get.message()).map(|_| ())
 }
 
 /// Whether this member leads its cluster.
-pub(crate) fn is_leader(address: SocketAddr) -> Result<bool> {
+pub(crate) fn is_leader(dial: &Dial) -> Result<bool> {
     use kvorum_proto::etcdserverpb as pb;
     let ask = template::framed(&pb::StatusRequest {});
-    let reply = call(address, "/etcdserverpb.Maintenance/Status", &ask)?;
+    let reply = call(dial, "/etcdserverpb.Maintenance/Status", &ask)?;
     let status: pb::StatusResponse = prost::Message::decode(&reply[..])?;
     let own = status.header.unwrap_or_default().member_id;
     Ok(own != 0 && status.leader == own)
 }
 
 /// One unary call on its own connection.
-fn call(address: SocketAddr, path: &str, message: &[u8]) -> Result<Vec<u8>> {
-    let mut pool = Pool::connect(&[address], &[1])?;
+fn call(dial: &Dial, path: &str, message: &[u8]) -> Result<Vec<u8>> {
+    let mut pool = Pool::connect(std::slice::from_ref(dial), &[1])?;
     let mut once = Once {
         path: Path::new(path),
         message,

@@ -21,6 +21,8 @@ pub(crate) struct About {
     pub(crate) machine: String,
     /// Of each cluster.
     pub(crate) members: usize,
+    /// Clients spoke TLS.
+    pub(crate) is_secure: bool,
     pub(crate) rounds: u32,
     /// Measured in each round; `None` when no rate was.
     pub(crate) seconds: Option<f64>,
@@ -242,11 +244,15 @@ pub(crate) fn preamble(about: &About) -> Vec<String> {
         format!("Command: `{}`", about.command),
         format!("Machine: {}", about.machine),
         format!(
-            "Servers: {}; {}all durable, same disk, one under load at a time",
+            "Servers: {}; {}{}all durable, same disk, one under load at a time",
             about.servers.join(", "),
             match about.members {
                 1 => String::new(),
                 members => format!("clusters of {members} members on loopback, plain TCP; "),
+            },
+            match about.is_secure {
+                true => "clients by TLS 1.3, with certificates on both sides; ",
+                false => "",
             }
         ),
         format!(

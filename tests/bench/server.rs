@@ -12,6 +12,8 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::{
+    certified::Certified,
+    http2::Dial,
     measure::{self, Target},
     usage::{Pid, Usage},
     workload::Through,
@@ -82,7 +84,12 @@ impl Installed {
     }
 
     fn arguments(&self, seat: &Seat) -> Vec<String> {
-        let client = format!("http://{}", seat.client);
+        let scheme = if seat.certified.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        let client = format!("{scheme}://{}", seat.client);
         let listen = format!("http://{}", seat.peer);
         let data_dir = seat.data_dir().display().to_string();
         let mut pairs = vec![
@@ -104,7 +111,14 @@ impl Installed {
             }
             Brand::Kvorum => {
                 pairs.extend([
-                    ("--client-allow-plain", "true"),
+                    (
+                        "--client-allow-plain",
+                        if seat.certified.is_some() {
+                            "false"
+                        } else {
+                            "true"
+                        },
+                    ),
                     ("--listen-console-url", "none"),
                     ("--listen-metrics-urls", "none"),
                 ]);
@@ -114,6 +128,8 @@ impl Installed {
                 }
             }
         }
+        let files = seat.certified.iter().flat_map(Certified::flags);
+        let files = files.flat_map(|(flag, value)| [flag.to_owned(), value]);
         let command = match self.brand {
             Brand::Etcd => None,
             Brand::Kvorum => Some("serve".to_owned()),
@@ -121,7 +137,7 @@ impl Installed {
         let flags = pairs
             .into_iter()
             .flat_map(|(flag, value)| [flag.to_owned(), value.to_owned()]);
-        command.into_iter().chain(flags).collect()
+        command.into_iter().chain(flags).chain(files).collect()
     }
 }
 
@@ -134,11 +150,13 @@ struct Seat {
     folder: PathBuf,
     /// All members with their peer URLs, as `--initial-cluster` takes them.
     cluster: String,
+    /// How clients are served; in plain without it.
+    certified: Option<Certified>,
 }
 
 impl Seat {
     /// So many of one cluster, on free ports.
-    fn free(count: usize, folder: &Path) -> Result<Vec<Self>> {
+    fn free(count: usize, folder: &Path, certified: Option<&Certified>) -> Result<Vec<Self>> {
         let ports = free_ports(count * 2)?;
         let at = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mut seats: Vec<_> = (0..count)
@@ -151,6 +169,7 @@ impl Seat {
                     _ => folder.join(number.to_string()),
                 },
                 cluster: String::new(),
+                certified: certified.cloned(),
             })
             .collect();
         let all: Vec<_> = seats
@@ -161,6 +180,13 @@ impl Seat {
             seat.cluster = all.join(",");
         }
         Ok(seats)
+    }
+
+    fn dial(&self) -> Dial {
+        Dial {
+            address: self.client,
+            tls: self.certified.as_ref().map(|made| made.client.clone()),
+        }
     }
 
     fn has_peers(&self) -> bool {
@@ -200,9 +226,16 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts `installed` on free ports with its data in `folder`, and waits until every member answers a read.
-    pub(crate) fn start(installed: Installed, folder: &Path, count: usize) -> Result<Self> {
+    pub(crate) fn start(
+        installed: Installed,
+        folder: &Path,
+        count: usize,
+        is_secure: bool,
+    ) -> Result<Self> {
+        let make = || Certified::make(&folder.join("certificates"));
+        let certified = is_secure.then(make).transpose()?;
         let mut members = Vec::new();
-        for seat in Seat::free(count, folder)? {
+        for seat in Seat::free(count, folder, certified.as_ref())? {
             let folder = &seat.folder;
             fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
             let child = spawn(&installed, &seat)?;
@@ -217,28 +250,29 @@ impl Server {
 
     /// Whom the clients of a row dial, and who does the work.
     pub(crate) fn target(&self, through: Through) -> Result<Target> {
-        let addresses = match through {
-            Through::Alone => vec![self.address()],
+        let dials = match through {
+            Through::Alone => vec![self.dial()],
             Through::Leader => vec![self.leader()?],
             Through::All => self
                 .members
                 .iter()
-                .map(|member| member.seat.client)
+                .map(|member| member.seat.dial())
                 .collect(),
         };
         Ok(Target {
-            addresses,
+            dials,
             pids: self.pids(),
         })
     }
 
     /// Where the member listens that leads now.
-    pub(crate) fn leader(&self) -> Result<SocketAddr> {
+    pub(crate) fn leader(&self) -> Result<Dial> {
         let start = Instant::now();
         loop {
             for member in &self.members {
-                if measure::is_leader(member.seat.client).unwrap_or(false) {
-                    return Ok(member.seat.client);
+                let dial = member.seat.dial();
+                if measure::is_leader(&dial).unwrap_or(false) {
+                    return Ok(dial);
                 }
             }
             ensure!(start.elapsed() < START_MAX, "no member leads");
@@ -247,8 +281,8 @@ impl Server {
     }
 
     /// Where the first member listens.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.members[0].seat.client
+    pub(crate) fn dial(&self) -> Dial {
+        self.members[0].seat.dial()
     }
 
     pub(crate) fn pids(&self) -> Vec<Pid> {
@@ -284,7 +318,7 @@ impl Server {
                 let words = member.seat.last_words();
                 bail!("{} ended with {status}: {words}", self.installed.brand);
             }
-            match measure::read_one(member.seat.client) {
+            match measure::read_one(&member.seat.dial()) {
                 Ok(()) => return Ok(()),
                 Err(error) if start.elapsed() > START_MAX => {
                     let words = member.seat.last_words();
@@ -381,7 +415,7 @@ mod tests {
     }
 
     fn line(brand: Brand, count: usize) -> String {
-        let seats = Seat::free(count, Path::new("d")).expect("free ports");
+        let seats = Seat::free(count, Path::new("d"), None).expect("free ports");
         installed(brand).arguments(&seats[0]).join(" ")
     }
 
@@ -419,7 +453,7 @@ mod tests {
             program,
             version: String::new(),
         };
-        let error = Server::start(installed, &folder, 1)
+        let error = Server::start(installed, &folder, 1, false)
             .err()
             .expect("false never answers");
         assert!(

@@ -85,8 +85,8 @@ pub(crate) fn run(args: &Args, programs: &[Installed]) -> Result<Vec<Series>> {
         let mut servers = Vec::new();
         for installed in programs {
             let folder = work_dir.path.join(format!("{round}-{}", installed.brand));
-            let server = Server::start(installed.clone(), &folder, args.members)?;
-            let rate = measure::fill(server.leader()?, args.plan(Workload::Put))?;
+            let server = Server::start(installed.clone(), &folder, args.members, args.tls)?;
+            let rate = measure::fill(&server.leader()?, args.plan(Workload::Put))?;
             let (brand, keys) = (installed.brand, args.key_count());
             eprintln!(
                 "round {round} of {}: {brand} loaded {keys} keys at {rate:.0}/s",
@@ -163,8 +163,8 @@ fn told(place: &str, row: Row, cell: Result<Cell>) -> Cell {
 
 /// Runs every row on a server that is already there.
 pub(crate) fn run_endpoint(args: &Args, target: Target) -> Result<Vec<Series>> {
-    let address = *target.addresses.first().context("an address")?;
-    let rate = measure::fill(address, args.plan(Workload::Put))?;
+    let dial = target.dials.first().context("an address")?;
+    let rate = measure::fill(dial, args.plan(Workload::Put))?;
     eprintln!("loaded {} keys at {rate:.0}/s", args.key_count());
     let mut table = Vec::new();
     for row in args.rows() {

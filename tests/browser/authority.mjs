@@ -64,7 +64,7 @@ await check("the security page shows the certificates", async () => {
 
 await check("a token is shown once, and can be taken back", async () => {
   const tokens = card("Open join tokens");
-  await tokens.getByText("Let a machine join").click();
+  await tokens.getByText("Let somebody in").click();
   await field("Name of the member").fill("node2");
   await button("Make a token for half an hour").click();
   const command = tokens.locator(".made code");
@@ -84,6 +84,33 @@ await check("a token is shown once, and can be taken back", async () => {
   await tokens.getByText("No token is open").waitFor();
   expect(!(await page.content()).includes(text), "the token is still on the page");
   return notes;
+});
+
+await check("clients and administrators get tokens with a name, and the command that is theirs", async () => {
+  const tokens = card("Open join tokens");
+  const form = button("Make a token for half an hour");
+  if (!(await form.isVisible())) await tokens.getByText("Let somebody in").click();
+  const command = tokens.locator(".made code");
+  for (const [kind, user, send, row] of [
+    ["A client", "app", "Make a token for half an hour", /client app/],
+    ["An administrator", "eve", "Make a token for ten minutes", /administrator eve/],
+  ]) {
+    await field(kind).check();
+    await field("Name of the user").fill("");
+    expect(await field("Name of the user").evaluate((input) => !input.validity.valid), `${kind} without a name`);
+    await field("Name of the user").fill(user);
+    await button(send).click();
+    await tokens.getByRole("row", { name: row }).waitFor();
+    const text = await command.innerText();
+    expect(/^kvorum join --out-dir \. kv1\.\S+@/.test(text), text);
+    if (kind === "A client") await look("token-client");
+    await button("Done").click();
+    await command.waitFor({ state: "detached" });
+    const id = text.split("kv1.")[1].split(".")[0];
+    await button(`Take back the token ${id}`).click();
+    await dialog.getByRole("button", { name: "Take it back" }).click();
+    await tokens.getByRole("row", { name: row }).waitFor({ state: "detached" });
+  }
 });
 
 await check("a certificate is revoked after a question, and accepted again", async () => {

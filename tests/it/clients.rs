@@ -27,7 +27,12 @@ fn go() {
 fn go_with_jwts() {
     let keys = Path::new(env!("CARGO_MANIFEST_DIR")).join("../server/member/src/tokens/jwt");
     let key = |name| keys.join(name).display().to_string();
-    let (public, private) = (key("rsa_test_public.pem"), key("rsa_test_key.pem"));
+    let dir = TestDir::new("go-client-jwt-key");
+    let (public, private) = (key("rsa_test_public.pem"), dir.path().join("key.pem"));
+    // A member takes no key that others can read, as this one in a clone is.
+    let secret = std::fs::read(key("rsa_test_key.pem")).expect("it is in the repository");
+    kvorum_tests::process::write_private(&private, &secret);
+    let private = private.display();
     let token = format!("jwt,pub-key={public},priv-key={private},sign-method=RS256");
     match go_client() {
         Ok(program) => on_both_with("go-client-jwt", &["--auth-token", &token], || {

@@ -23,6 +23,7 @@
 mod caller;
 mod catch_up;
 mod churn;
+mod crowd;
 mod disks;
 mod draw;
 mod flips;

@@ -1,6 +1,8 @@
 //! The console's login in a running member: from the link in its log over a restart to a reset at the machine.
 
+mod certificate;
 mod https;
+mod keys;
 mod public;
 mod several;
 mod shown;

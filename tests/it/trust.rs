@@ -8,10 +8,14 @@ mod clients;
 mod clocks;
 mod console;
 mod enrol;
+mod evicted;
 mod files;
 mod first_start;
 mod foreign;
+mod from_plain;
+mod healed;
 mod load;
+mod mistyped;
 mod namespaces;
 mod outside;
 mod renewal;
@@ -19,6 +23,7 @@ mod restored;
 mod revocation;
 mod rotation;
 mod secrets;
+mod strict_chain;
 mod three;
 mod tls_client;
 
@@ -96,6 +101,26 @@ impl Place {
     pub(crate) fn start_with(&self, flags: &[&str]) -> Member {
         let mut command = self.command();
         command.args(flags);
+        let server = Server::spawn_on(command, "kvorum", self.client_port);
+        assert!(server.wait_ready_or_end(), "{}", server.log());
+        Member {
+            server,
+            data_dir: self.data_dir.clone(),
+            client_url: format!("https://127.0.0.1:{}", self.client_port),
+        }
+    }
+
+    /// Starts with listeners that the usual settings leave out, by TLS on these ports.
+    pub(crate) fn start_listening(&self, listeners: &[(&str, u16)]) -> Member {
+        let mut settings = self.settings();
+        for (flag, port) in listeners {
+            let at = settings.iter().position(|known| known == flag);
+            settings[at.expect("is said") + 1] = format!("https://127.0.0.1:{port}");
+        }
+        let mut command = Command::new(kvorum_bin());
+        command
+            .args(["serve", "--log-format", "json"])
+            .args(settings);
         let server = Server::spawn_on(command, "kvorum", self.client_port);
         assert!(server.wait_ready_or_end(), "{}", server.log());
         Member {

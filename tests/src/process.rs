@@ -310,6 +310,22 @@ impl Log {
     }
 }
 
+/// Writes what only its owner may read, as members want their keys.
+///
+/// # Panics
+/// If it cannot be written.
+pub fn write_private(path: &Path, bytes: &[u8]) {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let file = std::fs::File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    let written = file.and_then(|mut file| file.write_all(bytes));
+    written.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+}
+
 /// A running server; killed when dropped.
 #[derive(Debug)]
 pub struct Server {

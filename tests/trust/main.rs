@@ -12,3 +12,4 @@ mod rpc;
 mod sessions;
 mod switched_off;
 mod tokens;
+mod variables;

@@ -9,7 +9,11 @@ use crate::source::{Entry, KeyValue, ListRequest, Page, Refusal};
 use crate::wire::PREVIEW_BYTES;
 
 /// Reads the page that `request` asks for.
-pub(crate) async fn page(handle: &Handle, request: ListRequest) -> Result<Page, Refusal> {
+pub(crate) async fn page(
+    handle: &Handle,
+    by: Caller,
+    request: ListRequest,
+) -> Result<Page, Refusal> {
     let request = ChildrenRequest {
         prefix: request.prefix,
         delimiter: request.delimiter,
@@ -17,9 +21,7 @@ pub(crate) async fn page(handle: &Handle, request: ListRequest) -> Result<Page, 
         limit: request.limit,
         revision: request.revision,
     };
-    let listing = handle
-        .list_children(&Caller::nobody(), request, PREVIEW_BYTES)
-        .await;
+    let listing = handle.list_children(&by, request, PREVIEW_BYTES).await;
     listing.map(page_of).map_err(refusal)
 }
 

@@ -56,6 +56,7 @@ impl From<Refusal> for ApiError {
         let code = match refusal {
             Refusal::Compacted => ErrorCode::Compacted,
             Refusal::FutureRevision => ErrorCode::FutureRevision,
+            Refusal::Nobody => ErrorCode::Forbidden,
             Refusal::Invalid(_) => ErrorCode::InvalidArgument,
             Refusal::Unavailable(_) => ErrorCode::Unavailable,
         };

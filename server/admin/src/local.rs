@@ -65,7 +65,8 @@ impl fmt::Debug for LoginLink {
 pub enum LocalError {
     /// Nobody listens.
     #[error(
-        "no member runs on {}: start it, or name the data directory of the one that runs with --data-dir ({source})",
+        "no member runs on {}, or one with --listen-console-url none: start it with a console, or name the data directory of \
+         the one that runs with --data-dir ({source})",
         data_dir.display()
     )]
     NotRunning {

@@ -11,7 +11,7 @@ use prost::Message;
 use prost::bytes::Bytes;
 
 use crate::browse;
-use crate::source::{KeyAt, KeyValue, ListRequest, Page, Past, Refusal, Source};
+use crate::source::{KeyAt, KeyValue, ListRequest, Page, Past, Reader, Refusal, Source};
 
 /// A member, looked at through its handle.
 pub(crate) struct MemberSource {
@@ -87,11 +87,16 @@ impl Source for MemberSource {
         }
     }
 
-    fn list(&self, request: ListRequest) -> BoxFuture<'_, Result<Page, Refusal>> {
-        Box::pin(browse::page(&self.handle, request))
+    fn list(&self, by: Reader, request: ListRequest) -> BoxFuture<'_, Result<Page, Refusal>> {
+        Box::pin(browse::page(&self.handle, identity(by), request))
     }
 
-    fn get(&self, key: Vec<u8>, revision: i64) -> BoxFuture<'_, Result<KeyAt, Refusal>> {
+    fn get(
+        &self,
+        by: Reader,
+        key: Vec<u8>,
+        revision: i64,
+    ) -> BoxFuture<'_, Result<KeyAt, Refusal>> {
         Box::pin(async move {
             // Like all reads here: what this member has, at a revision that is shown. It works without a quorum, which
             // is when people look.
@@ -103,7 +108,7 @@ impl Source for MemberSource {
             };
             let reply = self
                 .handle
-                .range(&Caller::nobody(), request)
+                .range(&identity(by), request)
                 .await
                 .map_err(refusal)?;
             Ok(KeyAt {
@@ -118,10 +123,15 @@ impl Source for MemberSource {
         })
     }
 
-    fn history(&self, key: Vec<u8>, limit: usize) -> BoxFuture<'_, Result<Past, Refusal>> {
+    fn history(
+        &self,
+        by: Reader,
+        key: Vec<u8>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Past, Refusal>> {
         let handle = self.handle.clone();
         // Versions that left memory are read from disk, one by one.
-        let read = tokio::task::spawn_blocking(move || past(&handle, &key, limit));
+        let read = tokio::task::spawn_blocking(move || past(&handle, by, &key, limit));
         Box::pin(async move {
             read.await
                 .unwrap_or_else(|error| Err(Refusal::Unavailable(error.to_string())))
@@ -129,10 +139,17 @@ impl Source for MemberSource {
     }
 }
 
-fn past(handle: &Handle, key: &[u8], limit: usize) -> Result<Past, Refusal> {
-    let versions = handle
-        .key_history(&Caller::nobody(), key)
-        .map_err(refusal)?;
+/// Who reads, as the member takes it. Accounts of the console are no users of etcd's, so what an administrator reads is
+/// read by the cluster itself: the login has decided already.
+fn identity(by: Reader) -> Caller {
+    match by {
+        Reader::Anybody => Caller::nobody(),
+        Reader::Administrator => Caller::own(),
+    }
+}
+
+fn past(handle: &Handle, by: Reader, key: &[u8], limit: usize) -> Result<Past, Refusal> {
+    let versions = handle.key_history(&identity(by), key).map_err(refusal)?;
     let status = handle.status();
     let cut = versions.len() > limit;
     let newest = versions.into_iter().rev().take(limit);
@@ -178,6 +195,7 @@ pub(crate) fn refusal(error: Error) -> Refusal {
     match error {
         Error::Compacted => Refusal::Compacted,
         Error::FutureRevision => Refusal::FutureRevision,
+        Error::UserEmpty => Refusal::Nobody,
         Error::EmptyKey => Refusal::Invalid(error.to_string()),
         other => Refusal::Unavailable(other.to_string()),
     }

@@ -76,19 +76,24 @@ pub(crate) async fn events(
 
 pub(crate) async fn keys(
     State(console): Shared,
+    Extension(caller): Extension<Caller>,
     query: Result<Query<KeysQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let request = parameters(query)?.parse()?;
-    let page = console.source.list(request.clone()).await?;
+    let page = console
+        .source
+        .list(caller.reader(), request.clone())
+        .await?;
     Ok(answer(&wire::listing(&request, page)))
 }
 
 pub(crate) async fn key(
     State(console): Shared,
+    Extension(caller): Extension<Caller>,
     query: Result<Query<KeyQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let (key, revision) = parameters(query)?.parse()?;
-    let at = console.source.get(key, revision).await?;
+    let at = console.source.get(caller.reader(), key, revision).await?;
     let revision = at.revision;
     let view = wire::view(at).ok_or_else(|| {
         ApiError::new(
@@ -101,10 +106,14 @@ pub(crate) async fn key(
 
 pub(crate) async fn history(
     State(console): Shared,
+    Extension(caller): Extension<Caller>,
     query: Result<Query<KeyQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let (key, _) = parameters(query)?.parse()?;
-    let past = console.source.history(key.clone(), HISTORY_LIMIT).await?;
+    let past = console
+        .source
+        .history(caller.reader(), key.clone(), HISTORY_LIMIT)
+        .await?;
     Ok(answer(&wire::history(&key, past)))
 }
 

@@ -5,19 +5,35 @@ use std::fmt;
 use futures_util::future::BoxFuture;
 use kvorum_api::Overview;
 
+/// In whose name keys are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// Nobody knows: only what everybody may read.
+    Anybody,
+    /// An administrator of the cluster who is signed in to the console. May read every key, as root may; nothing here
+    /// changes any.
+    Administrator,
+}
+
 /// A store that can be looked at.
 pub(crate) trait Source: Send + Sync + 'static {
     /// The member's state now. Local and quick; called once a second.
     fn overview(&self) -> Overview;
 
     /// One page of a listing.
-    fn list(&self, request: ListRequest) -> BoxFuture<'_, Result<Page, Refusal>>;
+    fn list(&self, by: Reader, request: ListRequest) -> BoxFuture<'_, Result<Page, Refusal>>;
 
     /// One key; `None` if it does not exist at that revision.
-    fn get(&self, key: Vec<u8>, revision: i64) -> BoxFuture<'_, Result<KeyAt, Refusal>>;
+    fn get(&self, by: Reader, key: Vec<u8>, revision: i64)
+    -> BoxFuture<'_, Result<KeyAt, Refusal>>;
 
     /// The newest `limit` retained changes of a key, newest first.
-    fn history(&self, key: Vec<u8>, limit: usize) -> BoxFuture<'_, Result<Past, Refusal>>;
+    fn history(
+        &self,
+        by: Reader,
+        key: Vec<u8>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Past, Refusal>>;
 }
 
 /// Which page of which listing.
@@ -113,6 +129,8 @@ pub(crate) enum Refusal {
     Compacted,
     /// The revision does not exist yet.
     FutureRevision,
+    /// Authentication is on, and nobody knows who asks.
+    Nobody,
     /// The request itself is wrong.
     Invalid(String),
     /// The member cannot answer now.
@@ -124,6 +142,10 @@ impl fmt::Display for Refusal {
         match self {
             Self::Compacted => f.write_str("required revision has been compacted"),
             Self::FutureRevision => f.write_str("required revision is a future revision"),
+            Self::Nobody => f.write_str(
+                "authentication is on, and this console does not know who asks: turn its login on (--console-login \
+                 required)",
+            ),
             Self::Invalid(why) | Self::Unavailable(why) => f.write_str(why),
         }
     }

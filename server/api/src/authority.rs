@@ -98,6 +98,24 @@ pub enum TokenFor {
     Admin,
 }
 
+impl TokenFor {
+    /// What is typed before a token, on the machine that it is for. Files of a user come to lie where it is run.
+    #[must_use]
+    pub const fn command(self) -> &'static str {
+        match self {
+            Self::Voter | Self::Learner => "kvorum join",
+            Self::Rejoin => "kvorum rejoin",
+            Self::Client | Self::Admin => "kvorum join --out-dir .",
+        }
+    }
+
+    /// True if it is for a user, whose name must be said, and not for a member.
+    #[must_use]
+    pub const fn is_for_a_user(self) -> bool {
+        matches!(self, Self::Client | Self::Admin)
+    }
+}
+
 /// How a token stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -220,7 +238,7 @@ pub struct TokenWish {
     /// The member's name or the user's; empty for any.
     #[serde(default)]
     pub name: String,
-    /// How long it can be used, seconds; 0 for half an hour.
+    /// How long it can be used, seconds; 0 for half an hour, and for ten minutes where it makes an administrator.
     #[serde(default)]
     pub life_s: i64,
 }

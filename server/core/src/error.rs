@@ -173,7 +173,7 @@ pub enum Error {
 }
 
 /// Every error, by its code between members: the place here. New ones come at the end.
-const CODES: [Error; 67] = [
+const CODES: [Error; 68] = [
     Error::EmptyKey,
     Error::KeyNotFound,
     Error::ValueProvided,
@@ -241,6 +241,7 @@ const CODES: [Error; 67] = [
     Error::Trust(TrustRefused::RotationUnderway),
     Error::Trust(TrustRefused::NoRotation),
     Error::Trust(TrustRefused::RotationWaits),
+    Error::Trust(TrustRefused::MemberRemoved),
 ];
 
 impl Error {

@@ -419,7 +419,15 @@ impl Machine {
         let mut notes = Vec::new();
         let result = run(&mut self.members, &mut notes);
         notes.into_iter().for_each(|note| store.note(note));
+        self.tell_removed();
         result
+    }
+
+    /// Whom to trust depends on who was removed.
+    fn tell_removed(&mut self) {
+        if self.trust.removed() != self.members.removed() {
+            Arc::make_mut(&mut self.trust).note_removed(self.members.removed());
+        }
     }
 
     /// Takes the small tables back from the state store, and hangs the keys of the store on their leases.
@@ -450,6 +458,7 @@ impl Machine {
         }
         auth.restored();
         self.auth = Arc::new(auth);
+        self.tell_removed();
     }
 }
 

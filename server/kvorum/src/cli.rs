@@ -1,5 +1,6 @@
 //! The command line: which subcommand, and which flags, all as typed.
 
+use std::ffi::OsString;
 use std::io::{self, Write as _};
 
 use clap::{Arg, ArgMatches, Command};
@@ -41,7 +42,7 @@ A panic, which is a bug, ends the process with SIGABRT.";
 
 /// Reads the command line; prints help or the error and ends the process where clap says so.
 pub(crate) fn parse() -> Request {
-    let matches = command().get_matches();
+    let matches = command().get_matches_from(with_equals(std::env::args_os()));
     match matches.subcommand() {
         Some(("version", _)) => Request::Version,
         Some(("completions", matches)) => {
@@ -53,6 +54,26 @@ pub(crate) fn parse() -> Request {
         },
         None => Request::Serve(flags(&matches)),
     }
+}
+
+/// `--switch true` in the one word that it is read as; any other word behind a switch is its own.
+fn with_equals(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let is_switch = |word: &OsString| {
+        let name = word.to_str().and_then(|word| word.strip_prefix("--"));
+        KEYS.iter()
+            .any(|key| key.is_switch() && Some(key.name) == name)
+    };
+    let mut all: Vec<OsString> = Vec::new();
+    for word in words {
+        match all.last_mut() {
+            Some(switch) if (word == "true" || word == "false") && is_switch(switch) => {
+                switch.push("=");
+                switch.push(word);
+            }
+            _ => all.push(word),
+        }
+    }
+    all
 }
 
 /// Writes what this is to standard output.
@@ -105,11 +126,18 @@ pub(crate) fn with_flags(command: Command) -> Command {
             Some(default) => format!("{} [default: {default}]", key.help),
             None => key.help.to_owned(),
         };
-        Arg::new(key.name)
+        let arg = Arg::new(key.name)
             .long(key.name)
             .value_name(key.value)
-            .help(help)
-            .allow_hyphen_values(true)
+            .help(help);
+        match key.is_switch() {
+            // Alone it says true, as etcd's flags do, whatever word follows.
+            true => arg
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value("true"),
+            false => arg.allow_hyphen_values(true),
+        }
     });
     command.args(args)
 }
@@ -142,6 +170,43 @@ mod tests {
             let matches = matches.subcommand().map_or(&matches, |(_, inner)| inner);
             assert_eq!(flags(matches), [("name", "a".to_owned())]);
         }
+    }
+
+    #[test]
+    fn a_switch_alone_says_true_and_takes_nothing_of_what_follows() {
+        for (words, said) in [
+            (vec!["kvorum", "--peer-allow-plain", "--name", "a"], "true"),
+            (vec!["kvorum", "--name", "a", "--peer-allow-plain"], "true"),
+            (
+                vec!["kvorum", "--peer-allow-plain=false", "--name", "a"],
+                "false",
+            ),
+            (
+                vec!["kvorum", "--peer-allow-plain", "false", "--name", "a"],
+                "false",
+            ),
+        ] {
+            let read = with_equals(words.iter().map(OsString::from));
+            let matches = command().try_get_matches_from(read).expect("parses");
+            let expected = [
+                ("name", "a".to_owned()),
+                ("peer-allow-plain", said.to_owned()),
+            ];
+            assert_eq!(flags(&matches), expected, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn a_switch_leaves_a_token_and_a_subcommand_alone() {
+        let words = ["kvorum", "join", "--auto-promote", "kv1.x"];
+        let read = with_equals(words.iter().map(OsString::from));
+        let matches = command().try_get_matches_from(read).expect("parses");
+        let (_, join) = matches.subcommand().expect("join");
+        assert_eq!(
+            join.get_one::<String>("token").map(String::as_str),
+            Some("kv1.x")
+        );
+        assert_eq!(flags(join), [("auto-promote", "true".to_owned())]);
     }
 
     #[test]

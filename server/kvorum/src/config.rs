@@ -12,6 +12,7 @@ mod keys;
 mod logging;
 mod peers;
 mod plain;
+mod private;
 mod problem;
 mod reader;
 mod settings;
@@ -23,7 +24,7 @@ mod trust;
 mod units;
 mod url;
 
-pub(crate) use keys::{CONFIG, DATA_DIR_DEFAULT, KEYS};
+pub(crate) use keys::{ADVERTISE, CONFIG, DATA_DIR_DEFAULT, KEYS};
 pub(crate) use logging::{LogFormat, Logging};
 pub(crate) use problem::Problem;
 pub(crate) use settings::{ClientAddress, Settings};

@@ -69,6 +69,22 @@ pub(crate) struct Urls {
     pub(crate) peers: Vec<String>,
 }
 
+impl Urls {
+    /// As the settings name them, nothing bound.
+    pub(crate) fn unbound(settings: &Settings) -> Self {
+        let shown = |urls: &[ListenUrl]| urls.iter().map(ToString::to_string).collect();
+        let clients = settings.listen.clients.iter();
+        Self {
+            clients: clients
+                .flat_map(|client| client_urls(*client, client.address))
+                .collect(),
+            metrics: shown(&settings.listen.metrics),
+            console: settings.listen.console.as_ref().map(ToString::to_string),
+            peers: shown(&settings.listen.peers),
+        }
+    }
+}
+
 /// Binds everything that the settings name.
 pub(crate) fn bind(settings: &Settings) -> Result<Listeners, BindError> {
     let mut front = Vec::new();

@@ -6,7 +6,8 @@ mod names;
 use std::path::{Path, PathBuf};
 
 use kvorum_core::MemberId;
-use kvorum_pki::{Bundle, files};
+use kvorum_member::{Prospect, StartError};
+use kvorum_pki::{Bundle, TrustDomain, files};
 use tracing::{error, info, warn};
 
 use crate::config::Settings;
@@ -69,6 +70,20 @@ pub(crate) fn check_new(data_dir: &Path) -> Result<(), String> {
     Ok(())
 }
 
+/// Refuses a directory without a member.
+///
+/// # Errors
+/// It has none; what to do stands in the text.
+pub(crate) fn check_member(data_dir: &Path) -> Result<(), String> {
+    match data_dir.join(MEMBER).exists() || data_dir.join(PKI).join(files::DOMAIN).exists() {
+        true => Ok(()),
+        false => Err(format!(
+            "{} has no member: `kvorum join` makes one",
+            data_dir.display()
+        )),
+    }
+}
+
 /// Whose keys and certificates these are, and where.
 #[derive(Debug)]
 pub(crate) struct Own {
@@ -99,12 +114,7 @@ pub(crate) fn open(settings: &Settings, urls: &Urls) -> Result<Option<Own>, Exit
             dir.display()
         )));
     }
-    let prospect = kvorum_member::prospect(
-        &settings.data_dir,
-        &advertised(settings, urls),
-        &settings.cluster.token,
-    );
-    let prospect = prospect.map_err(|error| {
+    let prospect = prospect(settings, urls).map_err(|error| {
         let data_dir = settings.data_dir.display();
         error!(%data_dir, %error, "cannot open the data directory");
         Exit::BadDataDir
@@ -117,23 +127,108 @@ pub(crate) fn open(settings: &Settings, urls: &Urls) -> Result<Option<Own>, Exit
         tell_of_time(&own.dir);
         return Ok(Some(own));
     }
+    if prospect.has_run {
+        check_no_remains(&own.dir).map_err(|reason| refused(&reason))?;
+    }
     if !prospect.is_alone {
         return Err(refused(
-            &"its cluster has other members, which would not trust an authority of this one's own: give certificates \
-              (--cert-file, --peer-cert-file and what belongs to them), or go on without TLS by name: \
-              --client-allow-plain=true and --peer-allow-plain=true with http:// in --listen-client-urls, \
+            &"it has other members, and no certificates of its cluster: if one of them makes certificates, get some by \
+              `kvorum token create --role rejoin` there and `kvorum rejoin` here; if none does, `kvorum ca create` lets \
+              this one begin; or give certificates (--cert-file, --peer-cert-file and what belongs to them); or go on \
+              without TLS by name: --client-allow-plain and --peer-allow-plain with http:// in --listen-client-urls, \
               --advertise-client-urls, --listen-peer-urls and --initial-advertise-peer-urls, and --listen-console-url none",
         ));
     }
+    if prospect.has_run {
+        warn!(
+            "this member has run without certificates of its own and makes them now: https:// clients need ca.pem and \
+             admin.crt, admin.key from its directory, or what `kvorum cert client NAME` makes; for https:// between \
+             members tell the others by `etcdctl member update`; to go on in plain say --client-allow-plain with \
+             http:// in --listen-client-urls, and --listen-console-url none"
+        );
+    }
+    let domain = found(settings, urls, prospect.member_id, &own.dir);
+    let domain = domain.map_err(|reason| refused(&reason))?;
+    info!(trust_domain = %domain, directory = %own.dir.display(), "made a certificate authority for its cluster");
+    Ok(Some(own))
+}
+
+/// A member that has certificates but no longer knows of which cluster must not begin anew: the one key that opens its
+/// cluster's authority would be written over.
+fn check_no_remains(dir: &Path) -> Result<(), String> {
+    // Left by a first start that was cut short, as is all beside it then.
+    if dir.join(first_start::FOUNDING).exists() {
+        return Ok(());
+    }
+    if dir.join(JOINING).exists() {
+        return Err(
+            "`kvorum rejoin` has begun here and was interrupted: repeat it with the same token, or with another one".into(),
+        );
+    }
+    let names = [files::SEAL_KEY, files::CA_PEM, files::NODE_PEM];
+    let Some(name) = names.into_iter().find(|name| dir.join(name).exists()) else {
+        return Ok(());
+    };
+    let shown = dir.display();
+    Err(format!(
+        "{shown}/{} is missing, and {name} is there: put it back from a backup, or copy it from another member (mode 600), \
+         where it is the same; it holds the 32 digits that `openssl x509 -in {shown}/ca.pem -noout -subject` shows. Only \
+         if these certificates are of no use any more: move {shown} away to begin anew",
+        files::DOMAIN
+    ))
+}
+
+fn prospect(settings: &Settings, urls: &Urls) -> Result<Prospect, StartError> {
+    let peer_urls = advertised(settings, urls);
+    kvorum_member::prospect(&settings.data_dir, &peer_urls, &settings.cluster.token)
+}
+
+fn found(
+    settings: &Settings,
+    urls: &Urls,
+    member_id: MemberId,
+    dir: &Path,
+) -> Result<TrustDomain, String> {
     let founder = Founder {
-        member_id: prospect.member_id.0,
+        member_id: member_id.0,
         member_name: settings.name.clone(),
         names: names::of(settings, urls),
         lives: settings.trust.lives,
     };
-    let domain = founder.found(&own.dir).map_err(|reason| refused(&reason))?;
-    info!(trust_domain = %domain, directory = %own.dir.display(), "made a certificate authority for a new cluster");
-    Ok(Some(own))
+    founder.found(dir)
+}
+
+/// Makes an authority for a cluster that has run without one. The member is not running; as soon as it does, with the
+/// same settings, the authority is its cluster's.
+///
+/// # Errors
+/// There is no member here, it has certificates already, or the settings give no use for them.
+pub(crate) fn create(settings: &Settings) -> Result<TrustDomain, String> {
+    let shown = settings.data_dir.display();
+    let dir = settings.data_dir.join(PKI);
+    if !settings.data_dir.join(MEMBER).exists() {
+        return Err(format!(
+            "{shown} holds no member: the first start of a cluster makes its authority by itself, and other machines get \
+             their certificates by `kvorum join`"
+        ));
+    }
+    if dir.join(files::DOMAIN).exists() {
+        return Err(format!("{shown} has certificates of a cluster already"));
+    }
+    if !settings.trust.peers {
+        return Err(
+            "with these settings members get no certificates: say https:// in --listen-peer-urls (beside the http:// \
+             address, as long as others use that), and leave --peer-cert-file out"
+                .into(),
+        );
+    }
+    check_no_remains(&dir)?;
+    let urls = Urls::unbound(settings);
+    let prospect = prospect(settings, &urls).map_err(|error| error.to_string())?;
+    if dir.symlink_metadata().is_ok() {
+        check(&dir)?;
+    }
+    found(settings, &urls, prospect.member_id, &dir)
 }
 
 /// Says so where this member's own certificate does not hold now. It is no reason to stay away: a member renews it by
@@ -188,9 +283,18 @@ pub(crate) fn names_of(settings: &Settings, urls: &Urls) -> Vec<String> {
     names::of(settings, urls)
 }
 
-/// Tells the tools of this machine where clients are served.
-pub(crate) fn tell_endpoints(dir: &Path, urls: &Urls) {
-    let lines: String = urls.clients.iter().map(|url| format!("{url}\n")).collect();
+/// Tells the tools of this machine where clients are served, where a member has or had certificates of its own: those
+/// that went back to plain text must not be dialled as before.
+pub(crate) fn tell_endpoints(data_dir: &Path, urls: &Urls) {
+    let dir = &data_dir.join(PKI);
+    if !dir.is_dir() {
+        return;
+    }
+    let has_tls = urls.clients.iter().any(|url| url.starts_with("https://"));
+    // The administrator's certificate, which lies beside this file, can be shown there only.
+    let clients = urls.clients.iter();
+    let told = clients.filter(|url| !has_tls || url.starts_with("https://"));
+    let lines: String = told.map(|url| format!("{url}\n")).collect();
     if let Err(error) = files::write_secret(dir, ENDPOINTS, lines.as_bytes()) {
         // The tools then need --endpoints.
         warn!(%error, "the endpoints of this member could not be written down");

@@ -135,6 +135,11 @@ pub(crate) fn rebuild(reason: &str) -> Exit {
         error!(%error, "the data directory cannot be marked as damaged, this member ends");
         return Exit::DiskFailed;
     }
+    begin_anew()
+}
+
+/// Begins this process anew; comes back only where it cannot.
+pub(crate) fn begin_anew() -> Exit {
     // What waits to be written does not outlive this program.
     log::flush();
     let arguments = std::env::args_os().skip(1);

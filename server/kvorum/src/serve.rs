@@ -46,7 +46,6 @@ fn serve(settings: Settings) -> Result<Exit, Ended> {
         urls,
     } = listeners;
     let keeper = keep(&settings, &urls)?;
-    let pki_dir = keeper.is_some().then(|| settings.data_dir.join(pki::PKI));
     let peer_tls = keeper.as_ref().map(Keeper::peer_tls);
     let peers = peers::start(&settings, &urls, peers, peer_tls)
         .map_err(|error| refuses("a thread", &error))?;
@@ -57,6 +56,8 @@ fn serve(settings: Settings) -> Result<Exit, Ended> {
             .map_err(|error| refuses("more files", &error))?,
         max_request_bytes: settings.limits.max_request_bytes,
         max_concurrent_streams: settings.limits.max_concurrent_streams,
+        client_calls_max: settings.limits.max_client_calls,
+        client_streams_max: settings.limits.max_client_streams,
         access: settings.access.clone(),
         certificate_users: settings.trust.client_cert_auth,
         trust: match settings.trust.clients {
@@ -95,7 +96,7 @@ fn serve(settings: Settings) -> Result<Exit, Ended> {
             console,
             signals,
         };
-        running.until_stopped(&urls, pki_dir.as_deref()).await
+        running.until_stopped(&urls, &settings.data_dir).await
     })
 }
 
@@ -182,6 +183,7 @@ fn start_member(settings: &Settings, urls: &Urls, peers: Option<Peers>) -> Resul
         ..defaults
     };
     Member::start(options, peers).map_err(|error| match error {
+        StartError::AnotherPlace => process::begin_anew(),
         StartError::System { .. } => refuses("the member", &error),
         StartError::Bootstrap(BootstrapError::Settings(reason)) => {
             error!(reason, "these settings do not make a member");
@@ -217,10 +219,8 @@ fn compact_by_itself(member: &Member, settings: &Settings) -> Result<(), Ended> 
 }
 
 /// The line that everybody waits for, and the same for systemd.
-fn announce(urls: &Urls, pki_dir: Option<&Path>) {
-    if let Some(dir) = pki_dir {
-        pki::tell_endpoints(dir, urls);
-    }
+fn announce(urls: &Urls, data_dir: &Path) {
+    pki::tell_endpoints(data_dir, urls);
     let console_url = urls.console.as_deref().unwrap_or_default();
     info!(
         client_urls = ?urls.clients,
@@ -276,7 +276,7 @@ enum Event {
 }
 
 impl Running {
-    async fn until_stopped(mut self, urls: &Urls, pki_dir: Option<&Path>) -> Result<Exit, Ended> {
+    async fn until_stopped(mut self, urls: &Urls, data_dir: &Path) -> Result<Exit, Ended> {
         let mut announced = false;
         let signal = loop {
             let event = tokio::select! {
@@ -286,7 +286,7 @@ impl Running {
             };
             match event {
                 Event::Ready => {
-                    announce(urls, pki_dir);
+                    announce(urls, data_dir);
                     self.console.invite();
                 }
                 Event::Signal(name) => break name,

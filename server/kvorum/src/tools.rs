@@ -8,6 +8,7 @@ mod client;
 mod doctor;
 mod figures;
 mod join;
+mod legible;
 mod member;
 mod moment;
 mod recover;

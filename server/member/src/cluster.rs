@@ -154,8 +154,13 @@ fn take(shared: &Arc<Shared>, event: PeerEvent) {
 
 /// Answers a question of a peer, or of one that wants to become one.
 fn answer(shared: &Arc<Shared>, ask: PeerAsk) {
+    // Who was removed may hear so, and nothing else.
+    let is_gone = |id| shared.view.read().removed.contains(&id);
     let told = match &ask.request.ask {
         Some(Ask::Members(_)) => Told::Members(members(shared)),
+        Some(Ask::Status(_)) if ask.from.is_some_and(is_gone) => {
+            Told::Refused("the member has been permanently removed from the cluster".into())
+        }
         Some(Ask::Status(_)) => Told::Status(status(shared)),
         Some(Ask::Replace(_)) => return crate::replace::answer(shared, ask),
         None => Told::Refused("an empty question".into()),

@@ -26,6 +26,7 @@ use crate::bootstrap::known_member;
 use crate::options::MemberOptions;
 use crate::peer::{AskError, PeerIdentity, Peers, SnapshotIntake, SnapshotStaging};
 use crate::start::{StartError, random};
+use crate::trust::{NewPlace, is_at};
 
 /// What says that the files are not to be trusted, and why.
 const MARKER: &str = "rebuild";
@@ -202,6 +203,11 @@ pub(crate) fn go_on(options: &MemberOptions, peers: Option<&Peers>) -> Result<()
         set_aside = %dir.join(ASIDE).display(),
         "the files of this member are damaged: it asks the others for a new place"
     );
+    if is_done(&dir, peers, &marker, known.as_ref())? {
+        return fs::remove_file(dir.join(MARKER))
+            .and_then(|()| sync(&dir))
+            .map_err(|e| failed(&dir, e));
+    }
     if marker.old.is_none() {
         let own = known.map(|identity| (identity.cluster_id, identity.member_id));
         marker.old = Some(own.map_or_else(|| who_was_here(options, peers, &urls), Ok)?);
@@ -212,7 +218,8 @@ pub(crate) fn go_on(options: &MemberOptions, peers: Option<&Peers>) -> Result<()
         marker.save(&dir).map_err(|e| failed(&dir, e))?;
     }
     let (cluster_id, old) = marker.old.unwrap_or_default();
-    let told = replaced(options, peers, &urls, (cluster_id, old), marker.attempt)?;
+    let (place, question) = question(options, peers, &dir, (old, marker.attempt))?;
+    let told = replaced(peers, &urls, (cluster_id, old), &question)?;
     let member_id = MemberId(told.member.map_or(0, |member| member.id));
     data_dir.replace_identity(Identity {
         cluster_id,
@@ -221,6 +228,10 @@ pub(crate) fn go_on(options: &MemberOptions, peers: Option<&Peers>) -> Result<()
         origin: Origin::Joined,
         members: told.members.iter().map(known_member).collect(),
     })?;
+    let has_certificate = place.is_some();
+    if let Some(place) = place {
+        place.take(&told.chain_der)?;
+    }
     fs::remove_file(dir.join(MARKER))
         .and_then(|()| sync(&dir))
         .map_err(|e| failed(&dir, e))?;
@@ -229,7 +240,24 @@ pub(crate) fn go_on(options: &MemberOptions, peers: Option<&Peers>) -> Result<()
         member_id = format!("{:x}", member_id.0),
         "this member has a new place in its cluster and gets its state from the others"
     );
-    Ok(())
+    match has_certificate {
+        true => Err(StartError::AnotherPlace),
+        false => Ok(()),
+    }
+}
+
+/// True if all but the removal of the marker was done before this start: it shows the certificate of its new place, and
+/// could not ask as who it was.
+fn is_done(
+    dir: &Path,
+    peers: &Peers,
+    marker: &Marker,
+    known: Option<&Identity>,
+) -> Result<bool, StartError> {
+    let (Some(known), Some((_, old))) = (known, marker.old) else {
+        return Ok(false);
+    };
+    Ok(known.member_id != old && peers.has_own_tls() && is_at(dir, known.member_id)?)
 }
 
 /// Opens the directory, and sets its identity aside if that is what is damaged.
@@ -335,13 +363,32 @@ fn who_was_here(
     })
 }
 
+/// What to ask for, and the keys for it where the cluster signs for its members.
+fn question(
+    options: &MemberOptions,
+    peers: &Peers,
+    dir: &Path,
+    (old, attempt): (MemberId, u64),
+) -> Result<(Option<NewPlace>, Ask), StartError> {
+    let signs = peers.has_own_tls();
+    let place = signs.then(|| NewPlace::of(dir)).transpose()?;
+    let csr_der = place.as_ref().map(|place| place.csr_der.clone());
+    let request = PeerReplaceRequest {
+        old_member: old.0,
+        name: options.name.clone(),
+        peer_urls: options.peer_urls.clone(),
+        attempt,
+        csr_der: csr_der.unwrap_or_default().into(),
+    };
+    Ok((place, Ask::Replace(request)))
+}
+
 /// Has the old member replaced by a new one.
 fn replaced(
-    options: &MemberOptions,
     peers: &Peers,
     urls: &[String],
     (cluster_id, old): (ClusterId, MemberId),
-    attempt: u64,
+    question: &Ask,
 ) -> Result<PeerReplaceReply, StartError> {
     // Only a member may ask for that. It serves nothing meanwhile.
     let identity = PeerIdentity {
@@ -350,13 +397,11 @@ fn replaced(
         boot: random()?,
     };
     peers.begin(identity, Arc::new(|_| {}), Arc::new(drop), Arc::new(Closed));
-    let question = Ask::Replace(PeerReplaceRequest {
-        old_member: old.0,
-        name: options.name.clone(),
-        peer_urls: options.peer_urls.clone(),
-        attempt,
-    });
-    ask(peers, urls, &question, |told| match told {
+    let lacks = |reply: &PeerReplaceReply| peers.has_own_tls() && reply.chain_der.is_empty();
+    ask(peers, urls, question, |told| match told {
+        Told::Replace(reply) if lacks(&reply) => {
+            Err("a peer of an older version gives no certificate for the new place".to_owned())
+        }
         Told::Replace(reply) if reply.member.is_some() => Ok(reply),
         _ => Err("a peer answers something else".to_owned()),
     })

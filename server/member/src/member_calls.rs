@@ -177,7 +177,11 @@ impl Handle {
         if wish.attempt != 0 {
             self.read_barrier().await?;
             let known = self.members();
-            if known.iter().any(|m| m.id == id.0) {
+            // The number goes into the id right behind the URLs, so the id alone does not say that it was this wish.
+            let is_it =
+                |m: &pb::Member| m.id == id.0 && peer_urls(&m.peer_ur_ls).as_ref() == Ok(&urls);
+            let is_replaced = known.iter().all(|m| m.id != wish.old.0);
+            if is_replaced && known.iter().any(is_it) {
                 return added(id.0, known);
             }
         }

@@ -17,6 +17,8 @@ pub struct Prospect {
     pub member_id: MemberId,
     /// As far as its files tell, it has no others beside it.
     pub is_alone: bool,
+    /// Its files are there already.
+    pub has_run: bool,
 }
 
 /// Looks into a data directory, which is made if it is not there.
@@ -33,6 +35,7 @@ pub fn prospect(
         return Ok(Prospect {
             member_id: identity.member_id,
             is_alone: identity.members.len() <= 1,
+            has_run: true,
         });
     }
     let urls = plain(peer_urls)
@@ -40,6 +43,7 @@ pub fn prospect(
     Ok(Prospect {
         member_id: member_id(&urls, token),
         is_alone: true,
+        has_run: false,
     })
 }
 
@@ -53,7 +57,7 @@ mod tests {
         let urls = ["http://localhost:2380".to_owned()];
         let told = prospect(&dir, &urls, "etcd-cluster").expect("a new directory");
         assert_eq!(told.member_id, MemberId(0x8e9e_05c5_2164_694d));
-        assert!(told.is_alone);
+        assert!(told.is_alone && !told.has_run);
         let _ = std::fs::remove_dir_all(&dir);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use kvorum_core::auth::Caller;
 use kvorum_core::{Error, MemberId};
 use kvorum_proto::kvorumpb::{
@@ -15,6 +16,9 @@ use crate::port::Port;
 use crate::shared::Shared;
 use crate::start::new_port;
 use crate::watch::Watching;
+
+/// Numbers of attempts up to here may be times.
+const ATTEMPT_GUESSED_MAX: u64 = 1 << 36;
 
 /// A way to the machine for what peers ask, opened when the first one does. No `Handle`: that would keep the member.
 #[derive(Debug, Default)]
@@ -51,6 +55,14 @@ pub(crate) fn answer(shared: &Arc<Shared>, ask: PeerAsk) {
     if ask.from != Some(MemberId(request.old_member)) {
         return ask.answer(Told::Refused("a member asks for itself only".into()));
     }
+    // Who is not known for sure gets no certificate.
+    let request = PeerReplaceRequest {
+        csr_der: match ask.certified {
+            true => request.csr_der,
+            false => Bytes::new(),
+        },
+        ..request
+    };
     tokio::spawn(async move {
         let told = replace(&handle, request).await;
         ask.answer(told);
@@ -59,6 +71,12 @@ pub(crate) fn answer(shared: &Arc<Shared>, ask: PeerAsk) {
 
 async fn replace(handle: &Handle, request: PeerReplaceRequest) -> Told {
     let old = MemberId(request.old_member);
+    // The number is one that nobody guesses. Where people replace a member, it is the time, and known to those who look.
+    if !request.csr_der.is_empty() && request.attempt <= ATTEMPT_GUESSED_MAX {
+        return Told::Refused(
+            "a member that asks for a certificate chooses a number at random".into(),
+        );
+    }
     tracing::info!(
         old = format!("{:x}", old.0),
         name = request.name,
@@ -66,15 +84,27 @@ async fn replace(handle: &Handle, request: PeerReplaceRequest) -> Told {
     );
     let wish = Replacement {
         old,
-        peer_urls: request.peer_urls,
+        peer_urls: request.peer_urls.clone(),
         attempt: request.attempt,
     };
     match handle.member_replace(&Caller::own(), wish).await {
-        Ok(added) => Told::Replace(PeerReplaceReply {
-            cluster_id: handle.identity().cluster_id.0,
-            member: Some(added.member),
-            members: added.members,
-        }),
+        // Once it has run in its new place it has its certificate, and who asks now is somebody else.
+        Ok(added) if !request.csr_der.is_empty() && !added.member.name.is_empty() => {
+            Told::Refused("the member in its place has started already".into())
+        }
+        Ok(added) => {
+            let signed = handle.trust_place(&request.csr_der, &added.member, &request.name);
+            let chain_der = match signed.await {
+                Ok(chain_der) => chain_der,
+                Err(error) => return Told::Refused(error.to_string()),
+            };
+            Told::Replace(PeerReplaceReply {
+                cluster_id: handle.identity().cluster_id.0,
+                member: Some(added.member),
+                members: added.members,
+                chain_der,
+            })
+        }
         // It goes away by itself: whoever asks asks again.
         Err(MemberCallError::Refused(
             Error::Timeout

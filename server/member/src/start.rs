@@ -40,6 +40,7 @@ use crate::shared::{CoreInput, Published, Shared, StoreInput, View};
 use crate::snapshot::SNAPSHOTS_MAX;
 use crate::stats::Sampler;
 use crate::store_thread::StoreThread;
+use crate::trust::TrustError;
 
 /// Why a member does not start.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +57,12 @@ pub enum StartError {
     /// The member cannot begin like this, or not go on.
     #[error(transparent)]
     Bootstrap(#[from] BootstrapError),
+    /// The keys of its new place cannot be used.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// It has another place in its cluster by now, and another certificate: it is to begin anew with that.
+    #[error("this member has another place in its cluster: start it again")]
+    AnotherPlace,
     /// The system refused something a member cannot do without.
     #[error("{what}: {source}")]
     System {

@@ -132,5 +132,5 @@ pub fn bundle_pem(certificates: &[CertificateDer<'_>]) -> String {
 pub fn parse_bundle_pem(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, PkiError> {
     CertificateDer::pem_slice_iter(text)
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| PkiError::Pem(error.to_string()))
+        .map_err(|error| PkiError::Pem(pem::pem_fault(&error)))
 }

@@ -25,7 +25,7 @@ pub enum PkiError {
     #[error("{0:?} is neither a DNS name nor an IP address, so no certificate can carry it")]
     Name(String),
     /// A user name that no certificate can carry.
-    #[error("user name refused: {0}")]
+    #[error("name refused: {0}")]
     User(&'static str),
     /// The PEM text is damaged or lacks a part.
     #[error("not PEM as expected: {0}")]

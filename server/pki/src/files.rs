@@ -274,12 +274,12 @@ fn room(stat: &Stat) -> usize {
 }
 
 fn open_dir(dir: &Path) -> Result<OwnedFd, FileRefused> {
-    let open = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let open = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::open(dir, open, Mode::empty()).map_err(|error| match error {
         Errno::NOENT => FileRefused::Missing {
             path: dir.to_owned(),
         },
-        Errno::NOTDIR => kind_of(dir),
+        Errno::NOTDIR | Errno::LOOP => kind_of(dir),
         error => failed(dir, error),
     })
 }

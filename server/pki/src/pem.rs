@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use rustls_pki_types::pem::Error;
 use zeroize::Zeroizing;
 
 const LINE_CHARS: usize = 64;
@@ -40,6 +41,24 @@ pub(crate) fn encode_secret(label: &str, der: &[u8]) -> Zeroizing<String> {
     text
 }
 
+/// Why a text is no PEM, for people: the library shows bytes as numbers.
+#[must_use]
+pub fn pem_fault(error: &Error) -> String {
+    match error {
+        Error::MissingSectionEnd { end_marker } => {
+            let marker = String::from_utf8_lossy(end_marker);
+            let marker = marker.trim_matches(|c: char| c == '-' || c.is_whitespace());
+            format!("the line that ends it, with {marker:?}, is missing: it was cut off")
+        }
+        Error::IllegalSectionStart { line } => {
+            let line = String::from_utf8_lossy(line);
+            format!("{line:?} is no line that begins something")
+        }
+        Error::NoItemsFound => "there is none in it".to_owned(),
+        other => other.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use rustls_pki_types::{CertificateDer, pem::PemObject};
@@ -60,5 +79,19 @@ mod tests {
                 assert_eq!(read.as_ref(), der);
             }
         }
+    }
+    #[test]
+    fn what_is_cut_off_is_told_in_words() {
+        let text = encode("CERTIFICATE", &[7; 100]);
+        let cut = &text.as_bytes()[..text.len() / 2];
+        let error = CertificateDer::from_pem_slice(cut).expect_err("cut off");
+        let told = pem_fault(&error);
+        assert!(
+            told.contains("cut off") && told.contains("CERTIFICATE"),
+            "{told}"
+        );
+        assert!(!told.contains("67, 69"), "{told}");
+        let error = CertificateDer::from_pem_slice(b"").expect_err("empty");
+        assert_eq!(pem_fault(&error), "there is none in it");
     }
 }

@@ -106,7 +106,7 @@ pub(crate) fn node_uri(domain: &TrustDomain, member_id: u64) -> String {
 }
 
 fn user_uri(domain: &TrustDomain, kind: &str, user: &str) -> Result<String, PkiError> {
-    check_user(user)?;
+    check_name(user)?;
     Ok(format!("{SCHEME}{domain}/{kind}/{}", escape(user)))
 }
 
@@ -114,15 +114,23 @@ fn uri(text: &str) -> Result<SanType, PkiError> {
     Ok(SanType::URI(text.try_into()?))
 }
 
-fn check_user(user: &str) -> Result<(), PkiError> {
-    if user.is_empty() {
-        return Err(PkiError::User("it is empty"));
+/// Whether a certificate can carry the name of this user or member.
+///
+/// # Errors
+/// It cannot; the text says why, without the name.
+pub fn check_name(name: &str) -> Result<(), PkiError> {
+    if name.is_empty() {
+        return Err(PkiError::User("it is empty: give one"));
     }
-    if user.len() > USER_BYTES_MAX {
-        return Err(PkiError::User("it is longer than 255 bytes"));
+    if name.len() > USER_BYTES_MAX {
+        return Err(PkiError::User(
+            "it is longer than 255 bytes: give a shorter one",
+        ));
     }
-    if user.chars().any(char::is_control) {
-        return Err(PkiError::User("it has a control character in it"));
+    if name.chars().any(char::is_control) {
+        return Err(PkiError::User(
+            "it has a control character in it: give one without",
+        ));
     }
     Ok(())
 }
@@ -177,7 +185,7 @@ pub(crate) fn unescape(text: &str) -> Option<String> {
         }
     }
     let user = String::from_utf8(bytes).ok()?;
-    (escape(&user) == text && check_user(&user).is_ok()).then_some(user)
+    (escape(&user) == text && check_name(&user).is_ok()).then_some(user)
 }
 
 #[cfg(test)]

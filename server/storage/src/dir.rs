@@ -316,10 +316,17 @@ fn refuse_odd(dir: &Path, name: &str) -> Result<(), DirError> {
 fn tighten(path: &Path, warnings: &mut Vec<String>) -> Result<(), DirError> {
     let found = fs::metadata(path).map_err(|e| StorageError::io(path, "look at", e))?;
     let mode = found.permissions().mode() & 0o7777;
+    let owner = rustix::process::geteuid().as_raw();
+    if found.uid() != owner && found.uid() != 0 && mode & 0o077 == 0 {
+        warnings.push(format!(
+            "{} belongs to uid {}, who can put other files in it, and this process is uid {owner}; run chown {owner} on it",
+            path.display(),
+            found.uid()
+        ));
+    }
     if mode & 0o077 == 0 {
         return Ok(());
     }
-    let owner = rustix::process::geteuid().as_raw();
     if found.uid() == owner && fs::set_permissions(path, PermissionsExt::from_mode(PRIVATE)).is_ok()
     {
         warnings.push(format!(

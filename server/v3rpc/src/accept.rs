@@ -14,7 +14,7 @@ use tokio::{
 
 use crate::{
     connection::Door,
-    shares::{Seat, Seats},
+    seats::{Seat, Seats},
 };
 
 /// How long to wait when no more connections can be opened, as when file descriptors are used up.
@@ -180,6 +180,7 @@ mod tests {
             tls: None,
             allow_plain: true,
             scope: Scope::Client,
+            is_loopback: true,
         });
         let (threads, mut hands): (Vec<_>, Vec<_>) =
             (0..2).map(|_| mpsc::unbounded_channel()).unzip();

@@ -90,7 +90,16 @@ fn of_trust(rpc: Trust, message: Bytes) -> Result<Option<Told>, Status> {
             let request: RotateCaRequest = decode(message)?;
             match request.action() {
                 RotateAction::Start => told("change of the root begun", ""),
-                RotateAction::Force => told("change of the root forced on", ""),
+                RotateAction::Force => {
+                    let what = match (request.without_members, request.end_grace) {
+                        (true, false) => "without members that cannot be reached",
+                        (false, true) => "without the rest of the grace period",
+                        _ => {
+                            "without members that cannot be reached and the rest of the grace period"
+                        }
+                    };
+                    told("change of the root forced on", what)
+                }
                 RotateAction::Status => None,
             }
         }

@@ -36,12 +36,16 @@ pub(crate) struct Door {
     pub(crate) tls: Option<ListenerTls>,
     pub(crate) allow_plain: bool,
     pub(crate) scope: Scope,
+    /// Nobody but this machine reaches it.
+    pub(crate) is_loopback: bool,
 }
 
 /// How a connection came in, and who is at its other end.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) scope: Scope,
+    /// At a listener that nobody but this machine reaches.
+    pub(crate) is_loopback: bool,
     /// By TLS.
     pub(crate) secure: bool,
     pub(crate) peer: Peer,
@@ -82,10 +86,11 @@ async fn enter(
     let wants_tls = first == [TLS_HANDSHAKE];
     let mut entry = Entry {
         scope: door.scope,
+        is_loopback: door.is_loopback,
         secure: wants_tls,
         peer: Peer::Unknown,
         from: Some(from),
-        share: cx.shares.of(Client::of(&Peer::Unknown, from)),
+        share: cx.crowd.clients.of(Client::of(&Peer::Unknown, from)),
     };
     match &door.tls {
         Some(tls) if wants_tls => {
@@ -94,7 +99,7 @@ async fn enter(
             let admitted = cx.guests.admit(shown);
             entry.peer = admitted
                 .map_err(|reason| io::Error::new(io::ErrorKind::PermissionDenied, reason))?;
-            entry.share = cx.shares.of(Client::of(&entry.peer, from));
+            entry.share = cx.crowd.clients.of(Client::of(&entry.peer, from));
             speak(cx, entry, socket, stop).await
         }
         _ if wants_tls => refuse(&socket, "TLS, and this listener has no certificate"),

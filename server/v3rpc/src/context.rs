@@ -18,7 +18,7 @@ use crate::{
     metrics::{ByteMetrics, ClientVersions, EdgeMetrics},
     options::Options,
     route::Routes,
-    shares::Shares,
+    shares::Crowd,
 };
 
 /// One per I/O thread; nothing in it is touched by another.
@@ -35,7 +35,7 @@ pub(crate) struct IoContext {
     pub(crate) metrics: Arc<EdgeMetrics>,
     pub(crate) gateway: Gateway,
     pub(crate) guests: Rc<Guests>,
-    pub(crate) shares: Arc<Shares>,
+    pub(crate) crowd: Arc<Crowd>,
     versions: ClientVersions,
     /// A cluster version, once decided, stays decided.
     capable: Cell<bool>,
@@ -47,7 +47,7 @@ impl IoContext {
         options: Arc<Options>,
         metrics: &Arc<EdgeMetrics>,
         gateway: Gateway,
-        shares: Arc<Shares>,
+        crowd: Arc<Crowd>,
         stop: Stop,
     ) -> Self {
         let endpoints = HttpEndpoints::new(handle.clone(), Arc::clone(metrics));
@@ -69,7 +69,7 @@ impl IoContext {
             metrics: Arc::clone(metrics),
             gateway,
             guests,
-            shares,
+            crowd,
             versions: ClientVersions::new(metrics),
             capable: Cell::new(false),
         }

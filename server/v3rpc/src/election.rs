@@ -18,7 +18,6 @@ use crate::{
     error::Status,
     follow::Follow,
     frame::{Payload, decode, decode_streamed, frame},
-    identity::Credentials,
     incoming::Messages,
     queue::{self, Place, Queue},
     session::Session,
@@ -28,11 +27,10 @@ use crate::{
 /// Answers once the caller leads. A caller who gives up leaves no key behind.
 pub(crate) async fn campaign(
     cx: &IoContext,
-    credentials: Credentials,
+    client: Client,
     message: Bytes,
 ) -> Result<Bytes, Status> {
     let request: CampaignRequest = decode(message)?;
-    let client = Client::new(cx.handle.clone(), credentials);
     let work = |caller| async move { win(&client, request, caller).await };
     frame(&cx.errands.run(cx.stop.clone(), work).await?)
 }
@@ -78,7 +76,7 @@ pub(crate) async fn observe(
     messages: &mut Messages,
     out: &mut Outgoing<'_>,
 ) -> Result<(), Ending> {
-    let message = messages.only().await?;
+    let (message, _) = messages.only().await?;
     out.count_received(message.len());
     let request: LeaderRequest = decode_streamed(message)?;
     let queue = Queue::new(&request.name);

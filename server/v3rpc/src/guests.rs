@@ -121,7 +121,7 @@ impl Guests {
                     true => self.look_closely(&trust).await,
                     false => return,
                 },
-                _ = clock.tick() => self.look_at_the_clock(),
+                _ = clock.tick() => self.look_at_the_clock(&trust),
             }
         }
     }
@@ -136,11 +136,14 @@ impl Guests {
         }
     }
 
-    fn look_at_the_clock(&self) {
+    fn look_at_the_clock(&self, trust: &ClientTrust) {
         for guest in self.open() {
-            let own = guest.identity();
-            if let Some(reason) = own.and_then(|own| own.identity.expired()) {
-                guest.refuse(reason);
+            let Some(own) = guest.identity() else {
+                continue;
+            };
+            match own.identity.expired() {
+                Some(reason) => guest.refuse(reason),
+                None => trust.note(&own.identity),
             }
         }
     }

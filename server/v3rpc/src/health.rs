@@ -33,7 +33,7 @@ pub(crate) fn list(message: Bytes) -> Result<Bytes, Status> {
 
 /// Says the state once and stays open: a member that serves at all is serving.
 pub(crate) async fn watch(messages: &mut Messages, out: &mut Outgoing<'_>) -> Result<(), Ending> {
-    let message = messages.only().await?;
+    let (message, _) = messages.only().await?;
     out.count_received(message.len());
     let request: HealthCheckRequest = decode_streamed(message)?;
     let state = if request.service.is_empty() {

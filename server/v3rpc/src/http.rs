@@ -1,5 +1,6 @@
 //! The HTTP endpoints beside gRPC: health, version, metrics and variables, in etcd's formats (ETCD.md §5.1, 5.2).
 
+mod guarded;
 mod health;
 mod scrape;
 mod vars;
@@ -11,9 +12,11 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use kvorum_member::Handle;
 
 use crate::{
+    connection::Entry,
     metrics::EdgeMetrics,
     options::Scope,
     rule::Rule,
+    shares::OwnPlace,
     version::{CLUSTER_VERSION, SERVER_VERSION, STORAGE_VERSION},
 };
 
@@ -50,25 +53,27 @@ const fn row(path: &'static str, endpoint: Endpoint, rule: Rule, for_probes: boo
     }
 }
 
-/// All endpoints. What is not here does not exist, and what is not for everybody is for nobody: none of them knows its
-/// callers. There is nothing to debug with, such as a profile of the memory, which would show passwords.
+/// All endpoints. What is not here does not exist, and what is not for everybody is for nobody: but for one they do not
+/// know their callers. There is nothing to debug with, such as a profile of the memory, which would show passwords.
 const ROWS: &[Row] = &[
     row("/metrics", Endpoint::Metrics, Rule::Open, true),
     row("/health", Endpoint::Health, Rule::Open, true),
     row("/livez", Endpoint::Probe, Rule::Open, true),
     row("/readyz", Endpoint::Probe, Rule::Open, true),
     row("/version", Endpoint::Version, Rule::Open, false),
+    // Who may see them is decided by the connection, see `guarded`.
     row("/debug/vars", Endpoint::Vars, Rule::Open, false),
 ];
 
-/// The endpoint behind a path.
-fn find(scope: Scope, path: &str) -> Option<Endpoint> {
+/// The endpoint behind a path. What a metrics listener tells on loopback is for whoever has the machine.
+fn find(scope: Scope, is_loopback: bool, path: &str) -> Option<Endpoint> {
     let row = ROWS.iter().find(|row| match path.strip_prefix(row.path) {
         Some("") => true,
         Some(below) => row.endpoint == Endpoint::Probe && below.starts_with('/'),
         None => false,
     })?;
-    let here = row.for_probes || scope != Scope::Metrics;
+    let is_machine = is_loopback && row.endpoint == Endpoint::Vars;
+    let here = row.for_probes || is_machine || scope != Scope::Metrics;
     (here && row.rule == Rule::Open).then_some(row.endpoint)
 }
 
@@ -91,18 +96,23 @@ impl HttpEndpoints {
         Self { handle, metrics }
     }
 
-    /// Answers one request. Request bodies are not looked at.
-    pub(crate) async fn respond<B>(&self, scope: Scope, request: &Request<B>) -> Response<Bytes> {
+    /// Answers one request, in a place that is given back once the work is done. Request bodies are not looked at.
+    pub(crate) async fn respond<B>(
+        &self,
+        entry: &Entry,
+        request: &Request<B>,
+        place: Option<OwnPlace>,
+    ) -> Response<Bytes> {
         let path = request.uri().path();
         let query = request.uri().query().unwrap_or_default();
         let reads = request.method() == Method::GET;
         let missing = || go_error(StatusCode::NOT_FOUND, "404 page not found");
-        let Some(endpoint) = find(scope, path) else {
+        let Some(endpoint) = find(entry.scope, entry.is_loopback, path) else {
             return missing();
         };
         match endpoint {
             // As Prometheus' library does it: with any method.
-            Endpoint::Metrics => self.scrape(request.headers()).await,
+            Endpoint::Metrics => self.scrape(request.headers(), place).await,
             Endpoint::Probe => match health::select(path, query) {
                 Some(wanted) if reads => self.probe(wanted, query).await,
                 Some(_) => method_not_allowed(),
@@ -111,7 +121,8 @@ impl HttpEndpoints {
             _ if !reads => method_not_allowed(),
             Endpoint::Health => self.health(query).await,
             Endpoint::Version => self.version(),
-            Endpoint::Vars => self.vars(),
+            Endpoint::Vars if guarded::may_look(&self.handle, entry) => self.vars(),
+            Endpoint::Vars => go_error(StatusCode::FORBIDDEN, guarded::REFUSED),
         }
     }
 
@@ -166,12 +177,15 @@ mod tests {
     #[test]
     fn what_has_no_row_does_not_exist() {
         for row in ROWS {
-            assert_eq!(find(Scope::Client, row.path), Some(row.endpoint));
-            assert_eq!(find(Scope::Http, row.path), Some(row.endpoint));
-            assert_eq!(find(Scope::Metrics, row.path).is_some(), row.for_probes);
+            assert_eq!(find(Scope::Client, false, row.path), Some(row.endpoint));
+            assert_eq!(find(Scope::Http, false, row.path), Some(row.endpoint));
+            let scraped = find(Scope::Metrics, false, row.path);
+            assert_eq!(scraped.is_some(), row.for_probes);
+            let here = find(Scope::Metrics, true, row.path);
+            assert_eq!(here.is_some(), row.for_probes || row.path == "/debug/vars");
         }
         assert_eq!(
-            find(Scope::Metrics, "/readyz/serializable_read"),
+            find(Scope::Metrics, false, "/readyz/serializable_read"),
             Some(Endpoint::Probe)
         );
         for path in [
@@ -183,7 +197,7 @@ mod tests {
             "/debug",
             "/debug/pprof/heap",
         ] {
-            assert_eq!(find(Scope::Client, path), None, "{path}");
+            assert_eq!(find(Scope::Client, true, path), None, "{path}");
         }
     }
 

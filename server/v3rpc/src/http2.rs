@@ -40,6 +40,8 @@ use crate::{
 
 /// Receive window, of a stream and of the connection.
 const WINDOW_BYTES: u32 = 1024 * 1024;
+/// The largest there is: streams then hold back each other not at all.
+pub(crate) const WINDOW_BYTES_MAX: u32 = (1 << 31) - 1;
 /// Headers of one request; tokens fit, floods do not.
 const HEADER_BYTES_MAX: u32 = 64 * 1024;
 /// Streams that the peer reset before they were looked at. Clients that cancel a batch at once must pass.
@@ -76,7 +78,10 @@ where
 {
     let (socket, in_header_block) = Followed::new(socket);
     let gather = Gather::new(Lenient::new(socket), read_ahead);
-    let connection = handshake(&cx.options, &gather).await?;
+    // Calls that come through the gateway are counted for those who make them, and must not wait for each other.
+    let is_gateway = matches!(entry.peer, Peer::Gateway);
+    let connection = handshake(&cx.options, &gather, is_gateway).await?;
+    let calls_max = if is_gateway { usize::MAX } else { CALLS_MAX };
     let keepalive = Keepalive::new(connection.1, &cx.options);
     let unary_calls = Rc::new(Cell::new(0));
     let mut drain_timeout = cx.options.drain_timeout;
@@ -100,6 +105,7 @@ where
         connection: connection.0,
         gather: gather.clone(),
         calls: FuturesUnordered::new(),
+        calls_max,
         start,
         keepalive,
         in_header_block,
@@ -166,15 +172,20 @@ type Transport<S> = Connection<Gather<S>, Payload>;
 async fn handshake<S>(
     options: &Options,
     gather: &Gather<S>,
+    is_gateway: bool,
 ) -> io::Result<(Transport<S>, Option<PingPong>)>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let (window_bytes, streams_max) = match is_gateway {
+        true => (WINDOW_BYTES_MAX, u32::MAX),
+        false => (WINDOW_BYTES, options.max_concurrent_streams),
+    };
     let mut handshake = pin!(
         h2::server::Builder::new()
             .initial_window_size(WINDOW_BYTES)
-            .initial_connection_window_size(WINDOW_BYTES)
-            .max_concurrent_streams(options.max_concurrent_streams)
+            .initial_connection_window_size(window_bytes)
+            .max_concurrent_streams(streams_max)
             .max_header_list_size(HEADER_BYTES_MAX)
             .max_pending_accept_reset_streams(RESET_STREAMS_MAX)
             .max_concurrent_reset_streams(RESET_STREAMS_MAX)
@@ -199,6 +210,7 @@ struct Driver<S, F, C> {
     connection: Transport<S>,
     gather: Gather<S>,
     calls: FuturesUnordered<F>,
+    calls_max: usize,
     start: C,
     keepalive: Keepalive,
     in_header_block: Rc<Cell<bool>>,
@@ -267,7 +279,7 @@ where
     fn poll_accept(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         for _ in 0..PASS_CALLS_MAX {
             match self.connection.poll_accept(task) {
-                Poll::Ready(Some(Ok((_, mut respond)))) if self.calls.len() >= CALLS_MAX => {
+                Poll::Ready(Some(Ok((_, mut respond)))) if self.calls.len() >= self.calls_max => {
                     respond.send_reset(Reason::REFUSED_STREAM);
                 }
                 Poll::Ready(Some(Ok((request, respond)))) => {
@@ -348,19 +360,25 @@ async fn dispatch(
         let _ = respond.send_response(refusal, true);
         return;
     }
-    let route = match route {
-        Ok(route) => route,
+    let lent = match entry.peer {
+        Peer::Gateway => cx.gateway.share_of(request.headers()).map(Some),
+        _ => Ok(None),
+    };
+    let (route, lent) = match route.and_then(|route| Ok((route, lent?))) {
+        Ok(found) => found,
         Err(status) => return unary::refuse(&mut respond, &status),
     };
+    let share = lent.as_ref().unwrap_or(&entry.share);
     match route.rpc {
         Rpc::Unary(rpc) => {
             let _in_flight = InFlight::new(unary_calls);
-            unary::serve(&cx, &entry, &route, rpc, request, respond).await;
+            unary::serve(&cx, &entry, share, &route, rpc, request, respond).await;
         }
         Rpc::Stream(rpc) => {
             Box::pin(stream::serve(
                 &cx,
                 &entry.peer,
+                share,
                 &route,
                 rpc,
                 request,

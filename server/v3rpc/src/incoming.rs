@@ -41,7 +41,7 @@ enum Room {
     /// Nobody knows how large it is, or it needs none.
     Unasked,
     Waiting(Pin<Box<dyn Future<Output = Result<Hold, Error>>>>),
-    Held(#[allow(dead_code, reason = "given back when it is dropped")] Hold),
+    Held(Hold),
 }
 
 /// The messages of a request body, in order.
@@ -50,6 +50,8 @@ pub(crate) struct Messages {
     frames: Frames,
     limits: Receiving,
     room: Room,
+    /// What the last message had taken, until the next one is asked for.
+    taken: Option<Hold>,
     /// Received, and the caller was not yet told that it may send as much again.
     unreleased: usize,
     /// Runs while a message is owed.
@@ -68,6 +70,7 @@ impl Messages {
             frames: Frames::new(limits.message_bytes_max, encoding),
             limits: limits.clone(),
             room: Room::Unasked,
+            taken: None,
             unreleased: 0,
             timer: None,
             owed: false,
@@ -75,19 +78,25 @@ impl Messages {
         }
     }
 
-    /// The message of a unary call.
+    /// The message of a unary call, and what it has taken of the budget.
     pub(crate) async fn of_unary(
         body: RecvStream,
         limits: &Receiving,
         encoding: Encoding,
-    ) -> Result<Bytes, Status> {
+    ) -> Result<(Bytes, Option<Hold>), Status> {
         let mut messages = Self {
             owed: true,
             half: Code::Unknown,
             ..Self::new(body, limits, encoding)
         };
         let message = messages.next().await?;
-        message.ok_or_else(|| Status::new(Code::Unknown, "EOF"))
+        let message = message.ok_or_else(|| Status::new(Code::Unknown, "EOF"))?;
+        Ok((message, messages.taken()))
+    }
+
+    /// What the last message has taken of the budget. Given back with the next one if nobody asks for it.
+    pub(crate) fn taken(&mut self) -> Option<Hold> {
+        self.taken.take()
     }
 
     /// The next message, or `None` when the caller has sent its last one.
@@ -95,15 +104,16 @@ impl Messages {
         poll_fn(|task| self.poll_next(task)).await
     }
 
-    /// The message of a caller who sends one and gets a stream.
-    pub(crate) async fn only(&mut self) -> Result<Bytes, Status> {
+    /// The message of a caller who sends one and gets a stream, and what it has taken of the budget.
+    pub(crate) async fn only(&mut self) -> Result<(Bytes, Option<Hold>), Status> {
         self.owed = true;
         let message = self.next().await?;
-        message.ok_or_else(|| {
+        let message = message.ok_or_else(|| {
             Status::internal(
                 "cardinality violation: received no request message from non-client-streaming RPC",
             )
-        })
+        })?;
+        Ok((message, self.taken()))
     }
 
     /// Polls for what `next` waits for.
@@ -111,10 +121,14 @@ impl Messages {
         &mut self,
         task: &mut Context<'_>,
     ) -> Poll<Result<Option<Bytes>, Status>> {
+        self.taken = None;
         loop {
             if let Some(message) = self.frames.take()? {
                 self.release();
-                self.room = Room::Unasked;
+                self.taken = match mem::replace(&mut self.room, Room::Unasked) {
+                    Room::Held(hold) => Some(hold),
+                    _ => None,
+                };
                 self.timer = None;
                 self.owed = false;
                 return Poll::Ready(Ok(Some(message)));

@@ -41,6 +41,15 @@ impl From<Bytes> for Reply {
 }
 
 impl Reply {
+    /// One piece, and no more memory than it has itself.
+    pub(crate) fn held(whole: Bytes, mut hold: Hold) -> Self {
+        hold.shrink(hold.bytes().saturating_sub(whole.len()));
+        Self {
+            pieces: VecDeque::from([whole]),
+            hold: Some(hold),
+        }
+    }
+
     /// Size of the message without its prefix.
     pub(crate) fn message_bytes(&self) -> usize {
         let bytes: usize = self.pieces.iter().map(Bytes::len).sum();
@@ -100,14 +109,10 @@ async fn txn(handle: &Handle, caller: &Caller, message: Bytes) -> Result<Reply, 
 }
 
 /// Encodes a response; from then on only the encoding takes memory.
-fn held(response: impl Message, mut hold: Hold) -> Result<Reply, Status> {
+fn held(response: impl Message, hold: Hold) -> Result<Reply, Status> {
     let whole = frame(&response)?;
     drop(response);
-    hold.shrink(hold.bytes().saturating_sub(whole.len()));
-    Ok(Reply {
-        pieces: VecDeque::from([whole]),
-        hold: Some(hold),
-    })
+    Ok(Reply::held(whole, hold))
 }
 
 /// A `RangeResponse` around pairs that are encoded already.
@@ -170,7 +175,10 @@ pub(crate) async fn send(
 }
 
 /// Hands over what the caller's window takes. What is not sent yet is in nobody's hands but ours.
-async fn send_slowly(stream: &mut SendStream<Payload>, mut reply: Reply) -> Result<(), h2::Error> {
+pub(crate) async fn send_slowly(
+    stream: &mut SendStream<Payload>,
+    mut reply: Reply,
+) -> Result<(), h2::Error> {
     while let Some(mut piece) = reply.pieces.pop_front() {
         while !piece.is_empty() {
             let window = room(stream, piece.len(), reply.hold.as_ref()).await?;

@@ -10,6 +10,7 @@ use crate::{
     frame::{Payload, decode, decode_streamed, frame},
     identity::Credentials,
     incoming::Messages,
+    shares::Share,
     stream::{Ending, Outgoing},
     unary::complete,
 };
@@ -55,9 +56,10 @@ pub(crate) async fn leases(
     frame(&response)
 }
 
-/// One response per request, in order, until the caller sends no more.
+/// One response per request, in order, until the caller sends no more. Each is done in its client's turn.
 pub(crate) async fn keep_alive(
     handle: &Handle,
+    share: &Share,
     credentials: &Credentials,
     messages: &mut Messages,
     out: &mut Outgoing<'_>,
@@ -66,11 +68,13 @@ pub(crate) async fn keep_alive(
         out.count_received(message.len());
         let request = decode_streamed(message)?;
         // A stream may live longer than a token: as in etcd, each request is looked at for itself.
+        let place = share.turn().await;
         let caller = credentials.caller(handle).await.map_err(Status::from)?;
         let mut response = handle
             .lease_keep_alive(&caller, request)
             .await
             .map_err(keep_alive_error)?;
+        drop(place);
         complete(handle, &mut response.header);
         out.send(Payload::One(frame(&response)?), 1).await?;
     }

@@ -50,6 +50,7 @@ mod queue;
 mod range_stream;
 mod route;
 mod rule;
+mod seats;
 mod server;
 mod session;
 mod shares;

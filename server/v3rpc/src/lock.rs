@@ -13,19 +13,13 @@ use crate::{
     errands::Caller,
     error::Status,
     frame::{decode, frame},
-    identity::Credentials,
     queue::{self, Place, Queue},
     session::Session,
 };
 
 /// Answers once the caller holds the lock. A caller who gives up leaves no key behind.
-pub(crate) async fn lock(
-    cx: &IoContext,
-    credentials: Credentials,
-    message: Bytes,
-) -> Result<Bytes, Status> {
+pub(crate) async fn lock(cx: &IoContext, client: Client, message: Bytes) -> Result<Bytes, Status> {
     let request: LockRequest = decode(message)?;
-    let client = Client::new(cx.handle.clone(), credentials);
     let work = |caller| async move { hold(&client, request, caller).await };
     frame(&cx.errands.run(cx.stop.clone(), work).await?)
 }

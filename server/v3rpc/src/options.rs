@@ -16,9 +16,12 @@ pub struct Options {
     pub max_request_bytes: usize,
     /// Calls that one connection may have open (`--max-concurrent-streams`).
     pub max_concurrent_streams: u32,
-    /// Calls of one client, by certificate or address, that are carried out at once; more wait for their turn. Streams and
-    /// calls that wait for others do not count.
+    /// Calls of one client, by certificate or address, that are carried out at once (`--max-client-calls`); eight times as
+    /// many wait for their turn. Streams and calls that wait for others count while they do something.
     pub client_calls_max: usize,
+    /// Streams, and calls that wait for others, that one client may have open on all its connections together
+    /// (`--max-client-streams`).
+    pub client_streams_max: usize,
     /// Connections open at once on all listeners together; more wait until one ends. One address may have three
     /// quarters of them.
     pub connections_max: usize,
@@ -58,6 +61,7 @@ impl Default for Options {
             max_request_bytes: 1_572_864,
             max_concurrent_streams: u32::MAX,
             client_calls_max: 1024,
+            client_streams_max: 65_536,
             connections_max: usize::MAX,
             handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(10),

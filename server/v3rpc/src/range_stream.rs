@@ -3,10 +3,12 @@
 use crate::{
     context::IoContext,
     error::Status,
-    frame::{Payload, decode_streamed, open},
+    frame::{decode_streamed, open},
     identity::Credentials,
     incoming::Messages,
     kv::{RangeParts, field_bytes, put_length},
+    large::Reply,
+    shares::{Load, Share},
     stream::{Ending, Outgoing},
 };
 use bytes::Bytes;
@@ -17,15 +19,22 @@ use kvorum_proto::etcdserverpb::{
 };
 
 /// Answers a range piece by piece. The next piece is read when the caller has taken the one before, so a slow caller
-/// costs the memory of two.
+/// costs the memory of two, of which one is on the budget of replies. Each piece is read in its client's turn.
 pub(crate) async fn range_stream(
     cx: &IoContext,
+    share: &Share,
     credentials: &Credentials,
     messages: &mut Messages,
     out: &mut Outgoing<'_>,
 ) -> Result<(), Ending> {
-    let message = messages.only().await?;
+    let (message, hold) = messages.only().await?;
     out.count_received(message.len());
+    let load = Load {
+        budget: &cx.receiving.budget,
+        bytes: message.len(),
+        hold,
+    };
+    let place = share.enter(load).await.map_err(Status::from)?;
     let request: RangeRequest = decode_streamed(message)?;
     refuse_what_does_not_stream(&request)?;
     let caller = credentials.caller(&cx.handle).await.map_err(Status::from)?;
@@ -35,13 +44,22 @@ pub(crate) async fn range_stream(
         .range_pieces(&caller, request, piece_bytes)
         .await
         .map_err(Status::from)?;
+    drop(place);
     loop {
         out.room().await?;
+        let place = share.turn().await;
+        let mut hold = cx.handle.reply_budget().hold();
+        hold.grow(piece_bytes).await.map_err(Status::from)?;
         let piece = pieces.next().await.map_err(Status::from)?;
+        drop(place);
         let last = piece.last.is_some();
         let header = piece.last.map(|last| cx.handle.header(last.revision));
-        out.send(Payload::One(piece_frame(&piece, header)?), 1)
-            .await?;
+        let message = piece_frame(&piece, header)?;
+        drop(piece);
+        // Pairs may be larger than a piece is meant to be.
+        let missing = message.len().saturating_sub(hold.bytes());
+        hold.grow(missing).await.map_err(Status::from)?;
+        out.send_held(Reply::held(message, hold)).await?;
         if last {
             return Ok(());
         }

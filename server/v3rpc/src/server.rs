@@ -18,10 +18,10 @@ use crate::{
     accept::{Accepted, Dealer, Place, Stop, accept},
     connection::{Door, serve},
     context::IoContext,
-    gateway::{Gateway, Shared},
+    gateway::{self, Gateway, Shared},
     metrics::EdgeMetrics,
     options::{Listener, Options, Scope},
-    shares::Shares,
+    shares::{Crowd, Limits},
 };
 
 /// What connections may take beyond their own deadline to end when the listener stops.
@@ -54,8 +54,9 @@ impl Front {
         let metrics = EdgeMetrics::new(first.registry(), options.extensive_metrics);
         let metrics = Arc::new(metrics);
         let options = Arc::new(options);
-        let shares = Shares::new(options.client_calls_max);
-        let gateway = Shared::new(&options, first.receive_budget().usage().total_bytes * 2);
+        let receiving_bytes = first.receive_budget().usage().total_bytes;
+        let crowd = Arc::new(Crowd::new(limits(&options, receiving_bytes)));
+        let gateway = Shared::new(receiving_bytes * 2);
         let (raise, stop) = Stop::new();
         let (dealt, hands): (Vec<_>, Vec<_>) =
             handles.iter().map(|_| mpsc::unbounded_channel()).unzip();
@@ -73,7 +74,7 @@ impl Front {
                 options: Arc::clone(&options),
                 metrics: Arc::clone(&metrics),
                 gateway: gateway.clone(),
-                shares: Arc::clone(&shares),
+                crowd: Arc::clone(&crowd),
                 stop: stop.clone(),
             };
             front.threads.push(thread.spawn(number)?);
@@ -97,6 +98,20 @@ impl Front {
     }
 }
 
+/// What one client may take. A quarter of what all have for messages that wait is enough, but one message must fit.
+fn limits(options: &Options, receiving_bytes: usize) -> Limits {
+    let message_bytes = options.message_bytes_max();
+    let json_bytes = gateway::value_bytes_max(message_bytes);
+    Limits {
+        calls: options.client_calls_max,
+        open: options.client_streams_max,
+        through_gateway: usize::try_from(options.max_concurrent_streams).unwrap_or(usize::MAX),
+        waiting_bytes: message_bytes.max(receiving_bytes / 4),
+        // The end of a body is seen only with what comes after it.
+        body_bytes: (json_bytes * 2).max(gateway::WAITING_BYTES_MAX / 4),
+    }
+}
+
 /// What one I/O thread is made from.
 struct IoThread {
     handle: Handle,
@@ -105,7 +120,7 @@ struct IoThread {
     options: Arc<Options>,
     metrics: Arc<EdgeMetrics>,
     gateway: Shared,
-    shares: Arc<Shares>,
+    crowd: Arc<Crowd>,
     stop: Stop,
 }
 
@@ -139,7 +154,7 @@ impl IoThread {
             Arc::clone(&self.options),
             &self.metrics,
             Gateway::new(self.gateway.clone()),
-            Arc::clone(&self.shares),
+            Arc::clone(&self.crowd),
             self.stop.clone(),
         ));
         let guests = Rc::clone(&context.guests).look_after();
@@ -196,6 +211,7 @@ impl IoThread {
                 tls: listener.tls,
                 allow_plain: listener.allow_plain,
                 scope: listener.scope,
+                is_loopback: is_loopback(&listener.socket),
             });
             let accepting = accept(listener.socket, door, dealer, self.stop.clone());
             acceptors.spawn_local(async {
@@ -206,6 +222,12 @@ impl IoThread {
         }
         acceptors
     }
+}
+
+/// What cannot tell its address is taken for one that all reach.
+fn is_loopback(socket: &std::net::TcpListener) -> bool {
+    let address = socket.local_addr();
+    address.is_ok_and(|address| address.ip().to_canonical().is_loopback())
 }
 
 fn build_runtime() -> io::Result<LocalRuntime> {

@@ -1,22 +1,38 @@
 //! What one client may take at a time, so that one that floods starves neither the others nor the member.
 //!
 //! A client is a user by certificate, else an address. So many of its calls run at once; more of them wait for each
-//! other, and for nobody else's: calls of others are never behind more than that. Its connections leave room for others
-//! as well.
+//! other, and for nobody else's: calls of others are never behind more than that. What waits is bounded in number and in
+//! size, and is refused beyond. Calls that wait for others, and streams, have a place only while they do something, and
+//! are bounded in number.
 
 use std::{
     collections::HashMap,
+    mem,
     net::{IpAddr, Ipv6Addr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    ops::Deref,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
+use kvorum_member::{Budget, Hold};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::peer::Peer;
+use crate::{
+    error::{Code, Status},
+    peer::Peer,
+};
 
 /// Clients are forgotten when nothing of them is open; it is looked for them when there are so many, then at twice as
 /// many as stayed.
 const LOOK_AT: usize = 64;
+/// For each call that is carried out, so many may wait.
+const QUEUE: usize = 8;
+/// Snapshots on their way to one client. One more is left for others.
+const SNAPSHOTS_MAX: usize = 3;
+/// Probes of one address that are answered at once.
+const PROBES_MAX: usize = 16;
 
 /// Whom calls and connections count for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -37,7 +53,7 @@ impl Client {
 }
 
 /// The first half of an IPv6 address; the rest is its owner's to choose.
-fn block(address: IpAddr) -> IpAddr {
+pub(crate) fn block(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let network = address.to_bits() & !u128::from(u64::MAX);
@@ -47,57 +63,306 @@ fn block(address: IpAddr) -> IpAddr {
     }
 }
 
+/// What one client may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Calls that are carried out at once.
+    pub(crate) calls: usize,
+    /// Streams, and calls that wait for others, that are open.
+    pub(crate) open: usize,
+    /// Calls that are open through the gateway.
+    pub(crate) through_gateway: usize,
+    /// Bytes of messages that wait for their turn.
+    pub(crate) waiting_bytes: usize,
+    /// Bytes of JSON that is not complete.
+    pub(crate) body_bytes: usize,
+}
+
+impl Limits {
+    /// Nothing is open for longer than it is carried out, or waits for that.
+    pub(crate) const fn of_calls(calls: usize) -> Self {
+        Self {
+            calls,
+            open: usize::MAX,
+            through_gateway: usize::MAX,
+            waiting_bytes: usize::MAX,
+            body_bytes: usize::MAX,
+        }
+    }
+
+    /// Calls that may wait for their turn.
+    const fn queue(&self) -> usize {
+        self.calls.saturating_mul(QUEUE)
+    }
+}
+
+/// Why a client gets no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Crowded {
+    /// So many calls wait for their turn.
+    Calls(usize),
+    /// So many streams, and calls that wait for others, are open.
+    Open(usize),
+    /// What waits is too large together.
+    Bytes(usize),
+    /// What has come of JSON messages is too large together.
+    Bodies(usize),
+    /// There is no memory for what would wait.
+    Memory,
+    /// So many snapshots are on their way.
+    Snapshots,
+}
+
+impl From<Crowded> for Status {
+    fn from(crowded: Crowded) -> Self {
+        let text = match crowded {
+            Crowded::Calls(calls) => format!(
+                "kvorum: {calls} requests of this client wait for their turn already: send fewer at once, or raise \
+                 --max-client-calls"
+            ),
+            Crowded::Open(open) => format!(
+                "kvorum: this client has {open} streams, locks and campaigns open already: close some, or raise \
+                 --max-client-streams"
+            ),
+            Crowded::Bytes(bytes) => format!(
+                "kvorum: requests of this client that wait take {bytes} bytes already: send fewer or smaller ones at \
+                 once, or raise --large-request-memory"
+            ),
+            Crowded::Bodies(bytes) => format!(
+                "kvorum: unfinished JSON messages of this client take {bytes} bytes already: send fewer or smaller \
+                 ones at once"
+            ),
+            Crowded::Memory => return kvorum_core::Error::NoMemory.into(),
+            Crowded::Snapshots => format!(
+                "kvorum: {SNAPSHOTS_MAX} snapshots are being sent to this client already: wait for one to end"
+            ),
+        };
+        Self::new(Code::ResourceExhausted, text)
+    }
+}
+
+/// What a call holds while it waits for its turn: its message, with what that has of the budget already.
+pub(crate) struct Load<'a> {
+    pub(crate) budget: &'a Arc<Budget>,
+    pub(crate) bytes: usize,
+    pub(crate) hold: Option<Hold>,
+}
+
+impl Load<'_> {
+    /// Takes what is missing. Nobody waits for that: it would be outside of the budget meanwhile.
+    fn held(self) -> Result<Hold, Crowded> {
+        let mut hold = self.hold.unwrap_or_else(|| self.budget.hold());
+        let missing = self.bytes.saturating_sub(hold.bytes());
+        match hold.grow_now(missing) {
+            true => Ok(hold),
+            false => Err(Crowded::Memory),
+        }
+    }
+}
+
 /// What one client has.
 #[derive(Debug)]
 pub(crate) struct Share {
+    limits: Limits,
     calls: Semaphore,
+    queue: AtomicUsize,
+    open: AtomicUsize,
+    waiting_bytes: AtomicUsize,
+    body_bytes: AtomicUsize,
+    snapshots: Semaphore,
+    through_gateway: Arc<Semaphore>,
 }
 
 impl Share {
-    fn new(calls_max: usize) -> Self {
+    fn new(limits: Limits) -> Self {
+        let places = |max: usize| Semaphore::new(max.clamp(1, Semaphore::MAX_PERMITS));
         Self {
-            calls: Semaphore::new(calls_max.clamp(1, Semaphore::MAX_PERMITS)),
+            limits,
+            calls: places(limits.calls),
+            queue: AtomicUsize::new(0),
+            open: AtomicUsize::new(0),
+            waiting_bytes: AtomicUsize::new(0),
+            body_bytes: AtomicUsize::new(0),
+            snapshots: places(SNAPSHOTS_MAX),
+            through_gateway: Arc::new(places(limits.through_gateway)),
         }
     }
 
-    /// One that is never used up, for whoever was counted before.
+    /// One that is never used up, for whoever is counted elsewhere.
     pub(crate) fn endless() -> Arc<Self> {
-        Arc::new(Self::new(usize::MAX))
+        Arc::new(Self::new(Limits::of_calls(usize::MAX)))
     }
 
-    /// A place for one call, given back when it is dropped. Whoever waits is served in turn.
-    pub(crate) async fn enter(&self) -> Option<SemaphorePermit<'_>> {
-        match self.calls.try_acquire() {
-            Ok(place) => Some(place),
-            // On the heap: calls need no room for it as long as nobody floods. It fails only once closed, which nobody
-            // does.
-            Err(_) => Box::pin(self.calls.acquire()).await.ok(),
+    /// Counts a stream, or a call that waits for others, for as long as it is open.
+    pub(crate) fn open(&self) -> Result<Open<&Self>, Crowded> {
+        let before = self.open.fetch_add(1, Ordering::Relaxed);
+        let open = Open(self);
+        match before < self.limits.open {
+            true => Ok(open),
+            false => Err(Crowded::Open(self.limits.open)),
         }
+    }
+
+    /// A place for one call, given back when it is dropped. Whoever waits is served in turn; too many must not wait.
+    pub(crate) async fn enter(&self, load: Load<'_>) -> Result<SemaphorePermit<'_>, Crowded> {
+        match self.calls.try_acquire() {
+            Ok(place) => Ok(place),
+            // On the heap: calls need no room for it as long as nobody floods.
+            Err(_) => Box::pin(self.wait(load)).await,
+        }
+    }
+
+    /// A place for work that goes on when its call is gone.
+    pub(crate) async fn enter_own(self: &Arc<Self>, load: Load<'_>) -> Result<OwnPlace, Crowded> {
+        self.enter(load).await?.forget();
+        Ok(OwnPlace(Arc::clone(self)))
+    }
+
+    async fn wait(&self, load: Load<'_>) -> Result<SemaphorePermit<'_>, Crowded> {
+        let max = self.limits.queue();
+        let _waits = Counted::new(&self.queue, 1, max).ok_or(Crowded::Calls(max))?;
+        let max = self.limits.waiting_bytes;
+        let bytes = Counted::new(&self.waiting_bytes, load.bytes, max);
+        let _bytes = bytes.ok_or(Crowded::Bytes(max))?;
+        let _hold = load.held()?;
+        Ok(self.turn().await)
+    }
+
+    /// A place for one step of a call or a stream that goes on after it: there are no more of these than may be open,
+    /// so each may wait. It holds nothing of size meanwhile.
+    pub(crate) async fn turn(&self) -> SemaphorePermit<'_> {
+        match self.calls.acquire().await {
+            Ok(place) => place,
+            // It fails only once closed, which nobody does.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// One of the snapshots that a client may have on their way.
+    pub(crate) fn snapshot(&self) -> Result<SemaphorePermit<'_>, Crowded> {
+        self.snapshots.try_acquire().map_err(|_| Crowded::Snapshots)
+    }
+
+    /// Places for calls that come through the gateway.
+    pub(crate) const fn through_gateway(&self) -> &Arc<Semaphore> {
+        &self.through_gateway
+    }
+
+    /// Counts what has come of a JSON message.
+    pub(crate) fn body(self: &Arc<Self>) -> Body {
+        Body {
+            share: Arc::clone(self),
+            bytes: 0,
+        }
+    }
+}
+
+/// A place of one call, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct OwnPlace(Arc<Share>);
+
+impl Drop for OwnPlace {
+    fn drop(&mut self) {
+        self.0.calls.add_permits(1);
+    }
+}
+
+/// Something that is counted as long as it lives.
+struct Counted<'a> {
+    count: &'a AtomicUsize,
+    added: usize,
+}
+
+impl<'a> Counted<'a> {
+    fn new(count: &'a AtomicUsize, added: usize, max: usize) -> Option<Self> {
+        let before = count.fetch_add(added, Ordering::Relaxed);
+        let counted = Self { count, added };
+        (before.saturating_add(added) <= max).then_some(counted)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.count.fetch_sub(self.added, Ordering::Relaxed);
+    }
+}
+
+/// What has come of a JSON message, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Body {
+    share: Arc<Share>,
+    bytes: usize,
+}
+
+impl Body {
+    pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), Crowded> {
+        let max = self.share.limits.body_bytes;
+        let counted = Counted::new(&self.share.body_bytes, bytes, max);
+        // Counted off with the rest.
+        mem::forget(counted.ok_or(Crowded::Bodies(max))?);
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    pub(crate) fn clear(&mut self) {
+        let bytes = mem::take(&mut self.bytes);
+        self.share.body_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+/// A stream, or a call that waits for others, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Open<S: Deref<Target = Share>>(S);
+
+impl Open<&Share> {
+    /// For work that may outlive its call.
+    pub(crate) fn keep(self, share: &Arc<Share>) -> Open<Arc<Share>> {
+        // Not counted off: the other one is counted on in its place.
+        mem::forget(self);
+        Open(Arc::clone(share))
+    }
+}
+
+impl Open<Arc<Share>> {
+    pub(crate) fn share(&self) -> &Arc<Share> {
+        &self.0
+    }
+}
+
+impl<S: Deref<Target = Share>> Drop for Open<S> {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// The shares of all clients, on all I/O threads together.
 #[derive(Debug)]
 pub(crate) struct Shares {
-    calls_max: usize,
-    open: Mutex<Open>,
+    limits: Limits,
+    open: Mutex<Known>,
 }
 
 #[derive(Debug)]
-struct Open {
+struct Known {
     shares: HashMap<Client, Weak<Share>>,
     look_at: usize,
 }
 
 impl Shares {
-    pub(crate) fn new(calls_max: usize) -> Arc<Self> {
-        Arc::new(Self {
-            calls_max,
-            open: Mutex::new(Open {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            open: Mutex::new(Known {
                 shares: HashMap::new(),
                 look_at: LOOK_AT,
             }),
-        })
+        }
     }
 
     /// The share of a client, the same for all its connections.
@@ -110,69 +375,33 @@ impl Shares {
             open.shares.retain(|_, share| share.strong_count() > 0);
             open.look_at = LOOK_AT.max(open.shares.len() * 2);
         }
-        let share = Arc::new(Share::new(self.calls_max));
+        let share = Arc::new(Share::new(self.limits));
         open.shares.insert(client, Arc::downgrade(&share));
         share
     }
 
-    fn open(&self) -> MutexGuard<'_, Open> {
+    fn open(&self) -> MutexGuard<'_, Known> {
         // Whoever panicked in there has left it whole.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// How many connections each address has.
+/// The shares of each kind of callers, none of which takes anything from another.
 #[derive(Debug)]
-pub(crate) struct Seats {
-    each_max: usize,
-    taken: Mutex<HashMap<IpAddr, usize>>,
+pub(crate) struct Crowd {
+    pub(crate) clients: Shares,
+    /// Who looks at the pages beside the gateway.
+    pub(crate) probes: Shares,
+    /// Who asks for all metrics, which take a processor for a while.
+    pub(crate) scrapers: Shares,
 }
 
-impl Seats {
-    /// A quarter of all places is for others than the one that has most.
-    pub(crate) fn new(connections_max: usize) -> Arc<Self> {
-        Arc::new(Self {
-            each_max: connections_max - connections_max / 4,
-            taken: Mutex::default(),
-        })
-    }
-
-    /// A seat for a connection from this address; none if it has as many as one may have.
-    pub(crate) fn take(self: &Arc<Self>, address: IpAddr) -> Option<Seat> {
-        let address = block(address);
-        let mut taken = self.taken();
-        let count = taken.entry(address).or_default();
-        if *count >= self.each_max {
-            return None;
-        }
-        *count += 1;
-        Some(Seat {
-            seats: Arc::clone(self),
-            address,
-        })
-    }
-
-    fn taken(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        // Whoever panicked in there has left it whole.
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// One connection of an address, until it is dropped.
-#[derive(Debug)]
-pub(crate) struct Seat {
-    seats: Arc<Seats>,
-    pub(crate) address: IpAddr,
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut taken = self.seats.taken();
-        if let Some(count) = taken.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                taken.remove(&self.address);
-            }
+impl Crowd {
+    pub(crate) fn new(clients: Limits) -> Self {
+        Self {
+            clients: Shares::new(clients),
+            probes: Shares::new(Limits::of_calls(PROBES_MAX)),
+            scrapers: Shares::new(Limits::of_calls(1)),
         }
     }
 }
@@ -182,6 +411,20 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
+
+    const KIB: usize = 1024;
+
+    fn budget() -> Arc<Budget> {
+        Budget::new(1024 * KIB, 4 * KIB, std::time::Duration::ZERO)
+    }
+
+    fn load(budget: &Arc<Budget>, bytes: usize) -> Load<'_> {
+        Load {
+            budget,
+            bytes,
+            hold: None,
+        }
+    }
 
     fn address(text: &str) -> IpAddr {
         text.parse().expect("an address")
@@ -193,17 +436,80 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_waits_for_its_own_calls_only() {
-        let shares = Shares::new(2);
+        let shares = Shares::new(Limits::of_calls(2));
+        let budget = budget();
         let flooder = shares.of(client("10.0.0.1"));
         let same = shares.of(client("::ffff:10.0.0.1"));
-        let first = flooder.enter().await;
-        let _second = same.enter().await;
-        let mut third = std::pin::pin!(flooder.enter());
+        let first = flooder.enter(load(&budget, 0)).await;
+        let _second = same.enter(load(&budget, 0)).await;
+        let mut third = std::pin::pin!(flooder.enter(load(&budget, 0)));
         assert!(third.as_mut().now_or_never().is_none(), "two of two run");
         let other = shares.of(client("10.0.0.2"));
-        assert!(other.enter().now_or_never().is_some(), "not its matter");
+        let entered = other.enter(load(&budget, 0)).now_or_never();
+        assert!(entered.is_some(), "not its matter");
         drop(first);
-        assert!(third.await.is_some(), "its turn");
+        assert!(third.await.is_ok(), "its turn");
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_on_the_budget_until_its_turn_and_too_much_is_refused() {
+        let limits = Limits {
+            waiting_bytes: 100 * KIB,
+            ..Limits::of_calls(1)
+        };
+        let shares = Shares::new(limits);
+        let share = shares.of(client("10.0.0.1"));
+        let budget = budget();
+        let runs = share.enter(load(&budget, 64 * KIB)).await.expect("free");
+        assert_eq!(budget.usage().held_bytes, 0, "handed on");
+        let received = {
+            let mut hold = budget.hold();
+            assert!(hold.grow_now(60 * KIB));
+            Load {
+                hold: Some(hold),
+                ..load(&budget, 60 * KIB)
+            }
+        };
+        let mut waits = Box::pin(share.enter(received));
+        assert!(waits.as_mut().now_or_never().is_none());
+        assert_eq!(budget.usage().held_bytes, 60 * KIB, "once, and not twice");
+        let too_large = share.enter(load(&budget, 60 * KIB)).now_or_never();
+        assert_eq!(
+            too_large.expect("at once").expect_err("refused"),
+            Crowded::Bytes(100 * KIB)
+        );
+        let mut queue: Vec<_> = (1..8)
+            .map(|_| Box::pin(share.enter(load(&budget, 0))))
+            .collect();
+        assert!(queue.iter_mut().all(|one| one.now_or_never().is_none()));
+        let one_more = share.enter(load(&budget, 0)).now_or_never();
+        let refused = one_more.expect("at once").expect_err("refused");
+        assert_eq!(refused, Crowded::Calls(8));
+        let status = Status::from(refused);
+        assert_eq!(status.code, Code::ResourceExhausted);
+        assert!(status.message.contains("--max-client-calls"));
+        drop(runs);
+        let turn = waits.await.expect("its turn");
+        assert_eq!(budget.usage().held_bytes, 0);
+        drop((turn, queue));
+        assert!(share.enter(load(&budget, 0)).now_or_never().is_some());
+    }
+
+    #[test]
+    fn what_is_open_is_bounded_and_counted_once_when_it_moves() {
+        let limits = Limits {
+            open: 2,
+            ..Limits::of_calls(1)
+        };
+        let share = Shares::new(limits).of(client("10.0.0.1"));
+        let first = share.open().expect("the first").keep(&share);
+        let second = share.open().expect("the second");
+        assert_eq!(share.open().map(drop), Err(Crowded::Open(2)));
+        drop(first);
+        let third = share.open().expect("room again");
+        assert_eq!(share.open().map(drop), Err(Crowded::Open(2)));
+        drop((second, third));
+        assert_eq!(share.open.load(Ordering::Relaxed), 0);
     }
 
     #[test]
@@ -214,7 +520,7 @@ mod tests {
 
     #[test]
     fn who_is_gone_is_forgotten() {
-        let shares = Shares::new(1);
+        let shares = Shares::new(Limits::of_calls(1));
         let stays = shares.of(client("10.1.0.0"));
         for number in 0..10_000u32 {
             let ip = std::net::Ipv4Addr::from_bits(number);
@@ -222,18 +528,5 @@ mod tests {
         }
         assert!(shares.open().shares.len() <= LOOK_AT);
         assert!(Arc::ptr_eq(&stays, &shares.of(client("10.1.0.0"))));
-    }
-
-    #[test]
-    fn no_address_takes_all_places() {
-        let seats = Seats::new(8);
-        let mut taken: Vec<_> = (0..6).map(|_| seats.take(address("10.0.0.1"))).collect();
-        assert!(taken.iter().all(Option::is_some));
-        assert!(seats.take(address("10.0.0.1")).is_none());
-        assert!(seats.take(address("10.0.0.2")).is_some());
-        taken.pop();
-        assert!(seats.take(address("10.0.0.1")).is_some());
-        drop(taken);
-        assert!(seats.taken().is_empty());
     }
 }

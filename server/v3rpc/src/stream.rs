@@ -2,6 +2,7 @@
 
 use std::{
     future::{pending, poll_fn},
+    sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -20,6 +21,7 @@ use crate::{
     health,
     identity::Credentials,
     incoming::Messages,
+    large::{self, Reply},
     learner, lease,
     metadata::Metadata,
     metrics::{ByteMetrics, MethodMetrics},
@@ -27,6 +29,7 @@ use crate::{
     range_stream,
     route::{Route, Stream},
     rule::Rule,
+    shares::{Open, Share},
     snapshot,
     unary::refuse,
     watch,
@@ -99,6 +102,14 @@ impl Outgoing<'_> {
         Ok(())
     }
 
+    /// Sends one message as fast as the caller takes it, and gives back what it holds of the budget meanwhile.
+    pub(crate) async fn send_held(&mut self, message: Reply) -> Result<(), Ending> {
+        self.metrics.sent.increment(1);
+        self.bytes.sent.increment(message.message_bytes() as u64);
+        large::send_slowly(&mut self.stream, message).await?;
+        Ok(())
+    }
+
     /// Waits until the caller has taken what was sent before.
     pub(crate) async fn room(&mut self) -> Result<(), Ending> {
         wait_for_window(&mut self.stream, 1).await?;
@@ -156,6 +167,7 @@ pub(crate) async fn wait_for_window(
 pub(crate) async fn serve(
     cx: &IoContext,
     peer: &Peer,
+    share: &Arc<Share>,
     route: &Route,
     rpc: Stream,
     request: Request<RecvStream>,
@@ -165,12 +177,14 @@ pub(crate) async fn serve(
     let mut ended = Ended::new(&route.metrics);
     let (head, body) = request.into_parts();
     let credentials = Credentials::read(cx, peer, &head.headers);
-    let admitted = match cx.guests.accept(peer) {
-        Ok(()) => admit(cx, route, rpc, &head.headers, &credentials).await,
-        Err(status) => Err(status),
+    let admitted = async {
+        let open = share.open()?;
+        cx.guests.accept(peer)?;
+        let metadata = admit(cx, route, rpc, &head.headers, &credentials).await?;
+        Ok::<_, Status>((open, metadata))
     };
-    let metadata = match admitted {
-        Ok(metadata) => metadata,
+    let (open, metadata) = match admitted.await {
+        Ok(admitted) => admitted,
         Err(status) => {
             ended.code = status.code;
             refuse(&mut respond, &status);
@@ -189,7 +203,7 @@ pub(crate) async fn serve(
     let outcome = tokio::select! {
         biased;
         status = revoked(cx, peer, credentials.clone()) => Err(status.into()),
-        outcome = run(cx, rpc, credentials, &mut messages, &mut out) => outcome,
+        outcome = run(cx, open.keep(share), rpc, credentials, &mut messages, &mut out) => outcome,
         status = cut_short(cx, &metadata) => Err(status.into()),
     };
     ended.code = out.finish(outcome);
@@ -225,22 +239,27 @@ async fn admit<'a>(
 
 async fn run(
     cx: &IoContext,
+    open: Open<Arc<Share>>,
     rpc: Stream,
     credentials: Credentials,
     messages: &mut Messages,
     out: &mut Outgoing<'_>,
 ) -> Result<(), Ending> {
-    let handle = &cx.handle;
+    let (handle, share) = (&cx.handle, open.share());
     match rpc {
         Stream::Watch => watch::watch(cx, &credentials, messages, out).await,
-        Stream::LeaseKeepAlive => lease::keep_alive(handle, &credentials, messages, out).await,
-        Stream::RangePieces => range_stream::range_stream(cx, &credentials, messages, out).await,
+        Stream::LeaseKeepAlive => {
+            lease::keep_alive(handle, share, &credentials, messages, out).await
+        }
+        Stream::RangePieces => {
+            range_stream::range_stream(cx, share, &credentials, messages, out).await
+        }
         Stream::Observe => {
-            let client = Client::new(handle.clone(), credentials);
+            let client = Client::new(handle.clone(), credentials).in_turn(open);
             election::observe(&client, messages, out).await
         }
         Stream::HealthWatch => health::watch(messages, out).await,
-        Stream::Snapshot => snapshot::snapshot(handle, &credentials, messages, out).await,
+        Stream::Snapshot => snapshot::snapshot(cx, share, &credentials, messages, out).await,
     }
 }
 

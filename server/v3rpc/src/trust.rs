@@ -3,15 +3,18 @@
 
 use bytes::Bytes;
 use kvorum_core::trust::Stage;
-use kvorum_member::{Handle, trust::TrustCallError};
+use kvorum_member::{
+    Handle,
+    trust::{TrustCallError, Without},
+};
 use kvorum_proto::etcdserverpb::ResponseHeader;
 use kvorum_proto::kvorumpb::{
     CertificateIssueRequest, CertificateIssueResponse, CertificateKind, CertificateListRequest,
-    CertificateListResponse, JoinToken, RevocationListRequest, RevocationListResponse,
-    RevokeCertificateRequest, RevokeCertificateResponse, RotateAction, RotateCaRequest,
-    RotateCaResponse, RotateStage, TokenCreateRequest, TokenCreateResponse, TokenListRequest,
-    TokenListResponse, TokenRevokeRequest, TokenRevokeResponse, TrustCertificate, TrustDenial,
-    TrustStatusRequest, TrustStatusResponse, revoke_certificate_request, trust_denial,
+    CertificateListResponse, JoinToken, OldCertificate, RevocationListRequest,
+    RevocationListResponse, RevokeCertificateRequest, RevokeCertificateResponse, RotateAction,
+    RotateCaRequest, RotateCaResponse, RotateStage, TokenCreateRequest, TokenCreateResponse,
+    TokenListRequest, TokenListResponse, TokenRevokeRequest, TokenRevokeResponse, TrustCertificate,
+    TrustDenial, TrustStatusRequest, TrustStatusResponse, revoke_certificate_request, trust_denial,
 };
 
 use crate::{
@@ -23,8 +26,10 @@ impl From<TrustCallError> for Status {
     fn from(error: TrustCallError) -> Self {
         let code = match error {
             TrustCallError::Refused(refused) => return refused.into(),
-            TrustCallError::Request(_) | TrustCallError::RootAsUser => Code::InvalidArgument,
-            TrustCallError::NoAddress => Code::FailedPrecondition,
+            TrustCallError::Request(_) | TrustCallError::Field(_) | TrustCallError::RootAsUser => {
+                Code::InvalidArgument
+            }
+            TrustCallError::NoAddress | TrustCallError::UserRevoked(_) => Code::FailedPrecondition,
             TrustCallError::Own(_) => Code::Internal,
         };
         Self::new(code, format!("kvorum: {error}"))
@@ -95,6 +100,7 @@ async fn token_list(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
     handle.read_barrier().await?;
     let without_secret = |token: &JoinToken| JoinToken {
         secret_sha256: Bytes::new(),
+        sealed_digest: Bytes::new(),
         ..token.clone()
     };
     let tokens = handle.trust().tokens().map(without_secret).collect();
@@ -180,21 +186,40 @@ async fn rotate_ca(handle: &Handle, by: &str, message: Bytes) -> Result<Bytes, S
     match request.action() {
         RotateAction::Status => handle.read_barrier().await?,
         RotateAction::Start => handle.trust_rotate(by, request.grace_s).await?,
-        RotateAction::Force => handle.trust_rotate_force().await?,
+        RotateAction::Force => handle.trust_rotate_force(without(&request)).await?,
     }
     let progress = handle.trust_progress();
     let mut waiting = progress.members;
     if progress.stage == Stage::Drop {
         // The last step is not taken without them.
-        waiting.extend(handle.trust_unreached());
+        let trust = handle.trust();
+        let without = trust.rotation().map(|r| &r.without_members[..]);
+        let mut unreached = handle.trust_unreached();
+        unreached.retain(|id| !without.is_some_and(|without| without.contains(&id.0)));
+        waiting.extend(unreached);
     }
+    let old_certificates = progress.certificates.into_iter();
+    let old_certificates = old_certificates.map(|old| OldCertificate {
+        certificate: Some(old.certificate),
+        until_unix_s: old.until_unix_s,
+    });
     frame(&RotateCaResponse {
         header: header(handle),
         stage: stage(progress.stage).into(),
         waiting_members: waiting.iter().map(|id| id.0).collect(),
         grace_until_unix_s: progress.grace_until_unix_s,
         old_users: progress.users,
+        old_certificates: old_certificates.collect(),
     })
+}
+
+/// Who names neither means both: so it was when there was one word for them.
+const fn without(request: &RotateCaRequest) -> Without {
+    let neither = !request.without_members && !request.end_grace;
+    Without {
+        members: request.without_members || neither,
+        grace: request.end_grace || neither,
+    }
 }
 
 const fn stage(stage: Stage) -> RotateStage {

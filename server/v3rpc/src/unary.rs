@@ -1,6 +1,7 @@
 //! Calls with one message each way, from HTTP/2 stream to trailers.
 
 use std::{
+    cell::Cell,
     future::poll_fn,
     net::IpAddr,
     pin::{Pin, pin},
@@ -38,6 +39,7 @@ use crate::{
     peer::Peer,
     route::{Route, Unary},
     rule::Rule,
+    shares::{Load, Open, Share},
     stream::{self, Ended},
     trust,
 };
@@ -46,6 +48,7 @@ use crate::{
 pub(crate) async fn serve(
     cx: &IoContext,
     entry: &Entry,
+    share: &Arc<Share>,
     route: &Route,
     rpc: Unary,
     request: Request<RecvStream>,
@@ -55,16 +58,19 @@ pub(crate) async fn serve(
     let mut ended = Ended::new(&route.metrics);
     let arrived = Instant::now();
     let (head, body) = request.into_parts();
-    let outcome = match cx.admit(&head.headers, false) {
+    let admitted = open(share, rpc).and_then(|open| Ok((open, cx.admit(&head.headers, false)?)));
+    let outcome = match admitted {
         Err(status) => Some(Err(status)),
-        Ok(metadata) => {
+        Ok((open, metadata)) => {
             // Pinned here: handed over by value it would lie twice in the memory of every call.
             let asked = Asked {
                 entry,
                 headers: &head.headers,
                 encoding: metadata.encoding,
+                share,
+                open: Cell::new(open),
             };
-            let answer = pin!(answer(cx, route, rpc, asked, body));
+            let answer = pin!(answer(cx, route, rpc, &asked, body));
             until(metadata.timeout, &mut respond, answer).await
         }
     };
@@ -90,6 +96,12 @@ pub(crate) async fn serve(
     }
 }
 
+/// Counts a call that waits for others: it is open for as long as they like.
+fn open(share: &Share, rpc: Unary) -> Result<Option<Open<&Share>>, Status> {
+    let opened = rpc.waits().then(|| share.open());
+    Ok(opened.transpose()?)
+}
+
 /// Sends a failure; whether the caller is still there to read it does not matter.
 pub(crate) fn refuse(respond: &mut SendResponse<Payload>, status: &Status) {
     let _ = respond.send_response(frame::error_response(status), true);
@@ -112,6 +124,8 @@ pub(crate) struct Who {
     from: Option<IpAddr>,
     /// The user whom the connection's certificate names, for calls that are written down.
     certified: Option<Arc<str>>,
+    /// What a call that waits counts as, until its work takes it along.
+    open: Cell<Option<Open<Arc<Share>>>>,
 }
 
 impl Who {
@@ -129,6 +143,7 @@ impl Who {
                 administrator: None,
                 from,
                 certified,
+                open: Cell::default(),
             });
         }
         // Authentication may come to be while these wait.
@@ -139,6 +154,7 @@ impl Who {
             administrator: None,
             from,
             certified,
+            open: Cell::default(),
         })
     }
 
@@ -159,6 +175,15 @@ impl Who {
     fn client(&self, cx: &IoContext) -> Client {
         Client::new(cx.handle.clone(), self.credentials())
     }
+
+    /// For a call that waits: it has a place in its client's share with each step, and none in between.
+    fn patient_client(&self, cx: &IoContext) -> Client {
+        let client = self.client(cx);
+        match self.open.take() {
+            Some(open) => client.in_turn(open),
+            None => client,
+        }
+    }
 }
 
 /// The head of a call.
@@ -166,29 +191,35 @@ struct Asked<'a> {
     entry: &'a Entry,
     headers: &'a HeaderMap,
     encoding: Encoding,
+    share: &'a Arc<Share>,
+    open: Cell<Option<Open<&'a Share>>>,
 }
 
 async fn answer(
     cx: &IoContext,
     route: &Route,
     rpc: Unary,
-    asked: Asked<'_>,
+    asked: &Asked<'_>,
     body: RecvStream,
 ) -> Result<Reply, Status> {
-    let message = Messages::of_unary(body, &cx.receiving, asked.encoding).await?;
+    let (message, hold) = Messages::of_unary(body, &cx.receiving, asked.encoding).await?;
     route.metrics.received.increment(1);
     cx.bytes.received.increment(message.len() as u64);
     if cx.handle.is_learner() && !learner::serves(rpc, &message)? {
         return Err(Error::NotForLearner.into());
     }
     // Taken when all of it is there: what comes slowly holds nobody else of its client back.
-    let _place = match rpc.waits() {
-        true => None,
-        false => asked.entry.share.enter().await,
+    let load = Load {
+        budget: &cx.receiving.budget,
+        bytes: message.len(),
+        hold,
     };
+    let place = asked.share.enter(load).await?;
+    // Each step of what waits for others takes a place again.
+    let _place = (!rpc.waits()).then_some(place);
     // Only now is it complete: its caller may have been revoked since it began.
     cx.guests.accept(&asked.entry.peer)?;
-    let who = Who::of(cx, route.rule, rpc, &asked).await;
+    let who = Who::of(cx, route.rule, rpc, asked).await;
     let mut who = who.map_err(|refused| route.refusal(refused))?;
     match route.rule {
         Rule::Administrator => {
@@ -204,6 +235,8 @@ async fn answer(
         rule => rule.check(&cx.handle, &who.caller, &message)?,
     }
     if rpc.waits() {
+        who.open
+            .set(asked.open.take().map(|open| open.keep(asked.share)));
         return Box::pin(wait(cx, &asked.entry.peer, &who, rpc, message)).await;
     }
     large::answer(cx, &who, rpc, message).await
@@ -256,9 +289,9 @@ pub(crate) async fn call(
         Unary::Auth(_) | Unary::Trust(_) => Box::pin(noted(cx, who, rpc, message)).await,
         Unary::MoveLeader => Box::pin(leadership::move_leader(handle, caller, message)).await,
         Unary::Downgrade => downgrade::downgrade(handle, message).await,
-        Unary::Lock => Box::pin(lock::lock(cx, who.credentials(), message)).await,
+        Unary::Lock => Box::pin(lock::lock(cx, who.patient_client(cx), message)).await,
         Unary::Unlock => Box::pin(lock::unlock(&who.client(cx), message)).await,
-        Unary::Campaign => Box::pin(election::campaign(cx, who.credentials(), message)).await,
+        Unary::Campaign => Box::pin(election::campaign(cx, who.patient_client(cx), message)).await,
         Unary::Proclaim => Box::pin(election::proclaim(&who.client(cx), message)).await,
         Unary::Leader => Box::pin(election::leader(&who.client(cx), message)).await,
         Unary::Resign => Box::pin(election::resign(&who.client(cx), message)).await,

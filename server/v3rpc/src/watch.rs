@@ -23,6 +23,8 @@ use crate::{
 
 /// Events up to this size are copied next to their neighbours; larger ones are shared.
 const COPY_BYTES_MAX: usize = 4 * 1024;
+/// Requests of one stream that are looked at before others of the thread have their turn.
+const REQUESTS_PER_TURN: u32 = 64;
 /// So much is gathered before it is sent.
 const BATCH_BYTES: usize = 64 * 1024;
 
@@ -45,6 +47,7 @@ pub(crate) async fn watch(
 ) -> Result<(), Ending> {
     let mut stream = cx.handle.watch(cx.options.message_bytes_max());
     let mut half_closed = false;
+    let mut requests = 0_u32;
     loop {
         match next_event(&mut stream, messages, half_closed, out).await {
             Event::Request(message) => {
@@ -55,6 +58,10 @@ pub(crate) async fn watch(
                 match credentials.caller(&cx.handle).await {
                     Ok(caller) => stream.request(&caller, request),
                     Err(refused) => stream.request_refused(refused, request),
+                }
+                requests = requests.wrapping_add(1);
+                if requests.is_multiple_of(REQUESTS_PER_TURN) {
+                    tokio::task::yield_now().await;
                 }
             }
             Event::HalfClosed => half_closed = true,

@@ -4,12 +4,7 @@
 //! time. Bytes come in with [`Connection::fill`], are taken apart by [`Connection::next_event`], and go
 //! out with [`Connection::flush`].
 
-use std::{
-    collections::VecDeque,
-    io::{ErrorKind, Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
-    ops::Range,
-};
+use std::{collections::VecDeque, io::ErrorKind, net::TcpStream, ops::Range};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
@@ -17,6 +12,7 @@ use super::{
     frame::{self, HEAD_BYTES, Head, flag, kind, setting},
     replies::{Outcome, Replies},
     request::{Path, SharedHeaders},
+    wire::{Dial, Wire},
 };
 
 const INPUT_BYTES: usize = 256 << 10;
@@ -89,7 +85,7 @@ struct OpenBlock {
 }
 
 pub(crate) struct Connection {
-    socket: TcpStream,
+    wire: Wire,
     input: Vec<u8>,
     start: usize,
     end: usize,
@@ -122,10 +118,8 @@ struct Peer {
 
 impl Connection {
     /// Connects and queues the preface; `slots` is the most calls it will carry at once.
-    pub(crate) fn open(address: SocketAddr, slots: u32) -> Result<Self> {
-        let socket = TcpStream::connect(address).with_context(|| format!("connect {address}"))?;
-        socket.set_nodelay(true)?;
-        socket.set_nonblocking(true)?;
+    pub(crate) fn open(dial: &Dial, slots: u32) -> Result<Self> {
+        let wire = Wire::open(dial)?;
         let mut output = frame::PREFACE.to_vec();
         let settings = [
             (setting::HEADER_TABLE_SIZE, 0),
@@ -137,7 +131,7 @@ impl Connection {
         let more = CONNECTION_WINDOW_BYTES - DEFAULT_WINDOW_BYTES;
         frame::write_window_update(&mut output, 0, more);
         Ok(Self {
-            socket,
+            wire,
             input: vec![0; INPUT_BYTES],
             start: 0,
             end: 0,
@@ -161,12 +155,12 @@ impl Connection {
             delivered: None,
             replies: Replies::default(),
             waiting: VecDeque::new(),
-            shared_headers: SharedHeaders::new(&address.to_string()),
+            shared_headers: SharedHeaders::new(&dial.address.to_string()),
         })
     }
 
     pub(crate) fn socket(&self) -> &TcpStream {
-        &self.socket
+        self.wire.socket()
     }
 
     /// Both sides have announced and accepted their settings.
@@ -226,7 +220,7 @@ impl Connection {
             stream_id: id,
         }
         .write(&mut self.output);
-        self.output.extend_from_slice(path.block());
+        path.write(&mut self.output, self.wire.is_secure());
         self.shared_headers
             .write(&mut self.output, self.peer.header_table_bytes);
         let length = (self.output.len() - at - HEAD_BYTES) as u16;
@@ -286,7 +280,7 @@ impl Connection {
             self.end -= self.start;
             self.start = 0;
         }
-        match self.socket.read(&mut self.input[self.end..]) {
+        match self.wire.read(&mut self.input[self.end..]) {
             Ok(0) => bail!("server closed the connection"),
             Ok(count) => {
                 self.end += count;
@@ -308,7 +302,7 @@ impl Connection {
             "stream numbers of this connection are used up"
         );
         while self.sent < self.output.len() {
-            match self.socket.write(&self.output[self.sent..]) {
+            match self.wire.write(&self.output[self.sent..]) {
                 Ok(count) => self.sent += count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -317,7 +311,7 @@ impl Connection {
         }
         self.output.clear();
         self.sent = 0;
-        Ok(true)
+        self.wire.flush().context("write to the server")
     }
 
     /// A message's bytes, valid until the next call of [`Self::next_event`].

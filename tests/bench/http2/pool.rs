@@ -1,7 +1,6 @@
 //! All connections of a run under one epoll, driven by one thread.
 
 use std::{
-    net::SocketAddr,
     os::fd::OwnedFd,
     time::{Duration, Instant},
 };
@@ -9,7 +8,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use rustix::event::epoll;
 
-use super::{Connection, Event, SlotId};
+use super::{Connection, Dial, Event, SlotId};
 
 /// How long a server may take to answer at all before a run is given up.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
@@ -71,12 +70,12 @@ pub(crate) struct Pool {
 
 impl Pool {
     /// Opens one connection per entry of `slots`, to the addresses in turn, and waits until each was accepted.
-    pub(crate) fn connect(addresses: &[SocketAddr], slots: &[u32]) -> Result<Self> {
+    pub(crate) fn connect(dials: &[Dial], slots: &[u32]) -> Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).context("create an epoll set")?;
         let mut connections = Vec::with_capacity(slots.len());
-        let addresses = addresses.iter().cycle();
-        for ((number, slots), address) in (0_u64..).zip(slots).zip(addresses) {
-            let connection = Connection::open(*address, *slots)?;
+        let dials = dials.iter().cycle();
+        for ((number, slots), dial) in (0_u64..).zip(slots).zip(dials) {
+            let connection = Connection::open(dial, *slots)?;
             let key = epoll::EventData::new_u64(number);
             epoll::add(&epoll, connection.socket(), key, epoll::EventFlags::IN)?;
             connections.push(connection);

@@ -8,6 +8,9 @@ use super::hpack;
 /// The table size a peer needs for the four headers that every request repeats.
 const SHARED_HEADERS_BYTES: u32 = 1024;
 
+/// `:scheme: https` in the static table; `http` stands before it.
+const SCHEME_HTTPS: u8 = 0x87;
+
 /// A method's path as the first bytes of every header block that calls it.
 #[derive(Clone, Debug)]
 pub(crate) struct Path(Vec<u8>);
@@ -22,8 +25,12 @@ impl Path {
         Self(block)
     }
 
-    pub(super) fn block(&self) -> &[u8] {
-        &self.0
+    pub(super) fn write(&self, out: &mut Vec<u8>, is_secure: bool) {
+        let begin = out.len();
+        out.extend_from_slice(&self.0);
+        if is_secure {
+            out[begin + 1] = SCHEME_HTTPS;
+        }
     }
 }
 
@@ -104,16 +111,20 @@ mod tests {
     #[test]
     fn a_path_block_names_method_scheme_and_path() {
         let path = Path::new("/etcdserverpb.KV/Put");
-        let headers = hpack::decode(path.block()).expect("valid block");
-        let names: Vec<_> = headers
-            .iter()
-            .map(|(name, value)| (&**name, &**value))
-            .collect();
-        let expected = [
-            (":method", "POST"),
-            (":scheme", "http"),
-            (":path", "/etcdserverpb.KV/Put"),
-        ];
-        assert_eq!(names, expected);
+        for (is_secure, scheme) in [(false, "http"), (true, "https")] {
+            let mut block = Vec::new();
+            path.write(&mut block, is_secure);
+            let headers = hpack::decode(&block).expect("valid block");
+            let names: Vec<_> = headers
+                .iter()
+                .map(|(name, value)| (&**name, &**value))
+                .collect();
+            let expected = [
+                (":method", "POST"),
+                (":scheme", scheme),
+                (":path", "/etcdserverpb.KV/Put"),
+            ];
+            assert_eq!(names, expected);
+        }
     }
 }

@@ -158,6 +158,7 @@ fn a_comparison_with_the_oldest_etcd_is_told_to_be_weak() {
         command: "cargo xtask bench".to_owned(),
         machine: "2 cores".to_owned(),
         members: 1,
+        is_secure: false,
         rounds: 3,
         seconds: Some(2.5),
         keys: 100_000,

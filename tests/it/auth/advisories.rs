@@ -83,6 +83,71 @@ async fn cve_2018_16886_a_common_name_is_nobody_through_a_gateway() {
     }
 }
 
+/// The class of CVE-2018-16886 once more: a certificate that names root opens the connection for whoever logs in through
+/// the gateway, and adds nothing to what the token may.
+#[tokio::test]
+async fn cve_2018_16886_beside_a_token_a_common_name_adds_nothing() {
+    let member = Guarded::start("gateway-token", &[]);
+    let root = member.certified(ROOT).await;
+    switch_on(&root).await;
+    let config = member.authority.client(ROOT);
+    let post = async |head: &str, body: &str| http(&member, Arc::clone(&config), head, body).await;
+    let log_in = "POST /v3/auth/authenticate HTTP/1.1";
+    let answer = post(log_in, r#"{"name":"user","password":"guess"}"#).await;
+    assert!(answer.contains("authentication failed"), "{answer}");
+    let answer = post(log_in, r#"{"name":"user","password":"user"}"#).await;
+    let token = answer
+        .split("\"token\":\"")
+        .nth(1)
+        .and_then(|rest| rest.split('"').next());
+    let token = token.unwrap_or_else(|| panic!("no token: {answer}"));
+    let range = |token: &str| format!("POST /v3/kv/range HTTP/1.1\r\nAuthorization: {token}");
+    // `k`, which the user may read, and `z`, which only root may.
+    let answer = post(&range(token), r#"{"key":"aw=="}"#).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let answer = post(&range(token), r#"{"key":"eg=="}"#).await;
+    assert!(answer.contains("etcdserver: permission denied"), "{answer}");
+    for bad in ["aaaaaaaaaaaaaaaa.1", ""] {
+        let answer = post(&range(bad), r#"{"key":"aw=="}"#).await;
+        assert!(!answer.starts_with("HTTP/1.1 200"), "{bad:?}: {answer}");
+        assert!(answer.contains("etcdserver: "), "{bad:?}: {answer}");
+    }
+}
+
+/// A body that is still on its way when its request is refused must not cost the caller the answer.
+#[tokio::test]
+async fn a_refusal_by_http_2_arrives_also_while_the_body_is_on_its_way() {
+    let member = Guarded::start("gateway-refusal", &[]);
+    let root = member.certified(ROOT).await;
+    switch_on(&root).await;
+    let socket = TcpStream::connect(member.address).await.expect("listening");
+    let tls = TlsConnector::from(member.authority.client(ROOT));
+    let name = ServerName::from(member.address.ip());
+    let socket = tls.connect(name, socket).await.expect("a good certificate");
+    let (mut sender, connection) = h2::client::handshake(socket).await.expect("HTTP/2");
+    let connection = tokio::spawn(connection);
+    for round in 0..50 {
+        sender = sender.ready().await.expect("open");
+        let uri = format!("https://{}/v3/kv/range", member.address);
+        let request = http::Request::post(uri).body(()).expect("a request");
+        let (answer, mut body) = sender.send_request(request, false).expect("sent");
+        for part in [&b"{\"key\":"[..], b"\"aw==\"}"] {
+            tokio::task::yield_now().await;
+            let last = part.ends_with(b"}");
+            body.send_data(part.into(), last).expect("not reset");
+        }
+        let answer = answer.await.expect("an answer");
+        assert_eq!(answer.status(), 400, "{round}");
+        let mut answer = answer.into_body();
+        let mut text = Vec::new();
+        while let Some(piece) = answer.data().await {
+            text.extend_from_slice(&piece.expect("not reset"));
+        }
+        assert!(text.starts_with(b"CommonName of client"), "{round}");
+    }
+    connection.abort();
+}
+
 /// The same from the other side: a certificate that nobody has verified is none.
 #[tokio::test]
 async fn a_certificate_of_another_authority_does_not_come_in() {
@@ -115,7 +180,7 @@ fn jwt(secret: &[u8], claims: &Value) -> String {
 fn with_secret(name: &str, secret: &[u8]) -> (Guarded, TestDir) {
     let dir = TestDir::new(&format!("{name}-secret"));
     let file = dir.path().join("secret");
-    fs::write(&file, secret).expect("the folder is writable");
+    kvorum_tests::process::write_private(&file, secret);
     let setting = format!("jwt,sign-method=HS256,ttl=10m,priv-key={}", file.display());
     let member = Guarded::start(name, &["--auth-token", &setting]);
     (member, dir)
@@ -217,18 +282,16 @@ async fn cve_2021_28235_and_issues_20942_and_21993_no_secret_is_ever_shown() {
         switch_on(&rpc).await;
         let canaries = use_secrets(&rpc).await;
         let nameless = member.authority.client("");
-        for path in [
-            "/metrics",
-            "/debug/vars",
-            "/health",
-            "/readyz?verbose",
-            "/version",
-        ] {
+        for path in ["/metrics", "/health", "/readyz?verbose", "/version"] {
             let head = format!("GET {path} HTTP/1.1");
             let answer = http(&member, Arc::clone(&nameless), &head, "").await;
             assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
             canaries.are_not_in(path, answer.as_bytes());
         }
+        let head = "GET /debug/vars HTTP/1.1";
+        let answer = http(&member, Arc::clone(&nameless), head, "").await;
+        assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+        canaries.are_not_in("/debug/vars", answer.as_bytes());
         for path in ["/debug/pprof/heap", "/debug/pprof/", "/debug/requests"] {
             let head = format!("GET {path} HTTP/1.1");
             let answer = http(&member, Arc::clone(&nameless), &head, "").await;

@@ -1,7 +1,8 @@
 //! An authority of one test, its server and its clients.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
+use kvorum_tests::process::write_private;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, KeyPair,
@@ -32,7 +33,7 @@ impl Authority {
             .iter()
             .zip([certificate.pem(), key.serialize_pem(), ca])
         {
-            fs::write(dir.join(file), text).expect("the folder is writable");
+            write_private(&dir.join(file), text.as_bytes());
         }
         authority
     }

@@ -39,7 +39,7 @@ impl Files {
         let leaf = leaf.signed_by(&key, &issuer).expect("a certificate");
         let write = |kind: &str, text: &str| {
             let path = dir.path().join(format!("{name}.{kind}"));
-            std::fs::write(&path, text).expect("the folder is ours");
+            kvorum_tests::process::write_private(&path, text.as_bytes());
             path
         };
         Self {

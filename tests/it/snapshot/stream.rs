@@ -1,5 +1,6 @@
 //! How a snapshot stands to what goes on around it: writes, clients that go away, and other snapshots.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -119,15 +120,27 @@ async fn more_snapshots_than_the_disk_should_bear_are_refused() {
     let rpc = Rpc::connect(&member.url()).await.expect("connects");
     many(&rpc, 20_000, 1000).await;
     let mut waiting = Vec::new();
-    for _ in 0..4 {
-        let other = Rpc::connect(&member.url()).await.expect("connects");
-        let mut stream = other.open::<pb::SnapshotRequest>();
+    let mut begin = async |client: Rpc| {
+        let mut stream = client.open::<pb::SnapshotRequest>();
         stream.send(pb::SnapshotRequest {}).await;
         stream.next().await.expect("the first part");
-        waiting.push((other, stream));
+        waiting.push((client, stream));
+    };
+    for _ in 0..3 {
+        begin(Rpc::connect(&member.url()).await.expect("connects")).await;
     }
+    // One client leaves one for others.
+    let own = "kvorum: 3 snapshots are being sent to this client already: wait for one to end";
+    refused(save(&rpc).await.map(|_| ()), Code::ResourceExhausted, own);
+    let somebody_else = || async {
+        let to = member.address().parse().expect("an address");
+        let from = SocketAddr::from(([127, 0, 0, 2], 0));
+        Rpc::connect_from(from, to).await.expect("connects")
+    };
+    begin(somebody_else().await).await;
     let text = "kvorum: 4 snapshots are being sent already, and each takes room on the disk; wait for one to end";
-    refused(save(&rpc).await.map(|_| ()), Code::ResourceExhausted, text);
+    let fifth = save(&somebody_else().await).await;
+    refused(fifth.map(|_| ()), Code::ResourceExhausted, text);
     // Writes do not wait for those who do not read.
     rpc.call(put("meanwhile", "1")).await.expect("put");
 }

@@ -271,7 +271,7 @@ async fn nothing_is_seen(jwt: bool) {
     let mut places = Places::default();
     let mut canaries = Canaries::default();
     let key = dir.path().join("jwt.key");
-    fs::write(&key, JWT_SECRET).expect("the folder is writable");
+    kvorum_tests::process::write_private(&key, JWT_SECRET);
     let signs = format!("jwt,priv-key={},sign-method=HS256", key.display());
     let more = if jwt {
         vec!["--auth-token", &*signs]

@@ -2,26 +2,17 @@
 
 use std::process::{Command, Output};
 
-use kvorum_tests::process::{Server, TestDir, find_program, free_port};
+use kvorum_tests::process::{TestDir, find_program, free_port};
 
 use super::{Member, Place, text};
 
 /// A member with a console, and its port.
 fn with_console(place: &Place) -> (Member, u16) {
     let port = free_port();
-    let mut flags = place.settings();
-    let at = flags.iter().position(|flag| flag == "--listen-console-url");
-    flags[at.expect("is said") + 1] = format!("https://127.0.0.1:{port}");
-    let mut command = Command::new(kvorum_tests::process::kvorum_bin());
-    command.args(["serve", "--log-format", "json"]).args(flags);
-    let server = Server::spawn_on(command, "kvorum", place.client_port);
-    assert!(server.wait_ready_or_end(), "{}", server.log());
-    let member = Member {
-        server,
-        data_dir: place.data_dir.clone(),
-        client_url: format!("https://127.0.0.1:{}", place.client_port),
-    };
-    (member, port)
+    (
+        place.start_listening(&[("--listen-console-url", port)]),
+        port,
+    )
 }
 
 fn curl(member: &Member, words: &[&str]) -> Output {

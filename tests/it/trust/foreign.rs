@@ -1,6 +1,7 @@
 //! Files that are lost, cut short, another cluster's or another machine's; and directories that are no place to join from.
 
 use std::fs::{self, OpenOptions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -75,6 +76,28 @@ fn a_first_start_that_was_cut_short_begins_anew() {
     member.told(&["token", "list"]);
 }
 
+/// The seal key alone opens the authority's keys: a member that lost its domain must not begin anew over it.
+#[test]
+fn a_member_that_lost_its_domain_keeps_its_keys_and_says_how_to_get_it_back() {
+    let dir = TestDir::new("lost-domain");
+    let place = Place::new(&dir, "a");
+    made(&place);
+    let names = ["seal.key", "ca.pem", "node.pem", "admin.key"];
+    let keys = || names.map(|name| fs::read(pki(&place, name)).expect("is there"));
+    let before = keys();
+    let domain = fs::read(pki(&place, "domain")).expect("is there");
+    fs::remove_file(pki(&place, "domain")).expect("is ours");
+    let (code, said) = place.refused();
+    assert_eq!(code, Some(3), "{said}");
+    for part in ["pki/domain is missing", "copy it from another member"] {
+        assert!(said.contains(part), "{part:?} is not in {said}");
+    }
+    assert!(keys() == before, "its keys are others now");
+    fs::write(pki(&place, "domain"), domain).expect("is ours");
+    fs::set_permissions(pki(&place, "domain"), fs::Permissions::from_mode(0o600)).expect("is ours");
+    place.start().told(&["token", "list"]);
+}
+
 #[test]
 fn the_seal_key_of_another_cluster_is_told_while_the_member_serves() {
     let dir = TestDir::new("foreign-seal");
@@ -124,7 +147,7 @@ fn files_of_another_cluster_are_refused_on_both_sides() {
     }
     let said = asked(&member, &member.pki("ca.pem"), &other);
     assert!(
-        said.contains("does not accept the certificate in --cert"),
+        said.contains("does not accept the certificate that was shown"),
         "{said}"
     );
     // The addresses are under the checksum, too.

@@ -282,13 +282,26 @@ async fn one_certificate_is_revoked_and_another_of_the_same_user_is_not() {
     rpc.call(get("k")).await.expect("served");
 }
 
+/// The certificate of the last member, once that has told the others of it.
+fn listed_node(three: &Three) -> String {
+    let begin = Instant::now();
+    loop {
+        let chain = certificates(&three.members[2].pki("node.pem"));
+        let serial = Serial::of(&chain[0]).expect("a certificate").to_string();
+        if three.members[0].told(&["cert", "list"]).contains(&serial) {
+            return serial;
+        }
+        assert!(begin.elapsed() < PATIENCE, "{}", three.logs());
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// A member whose key was stolen: the others hear nobody who shows that certificate, and go on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_whose_certificate_is_revoked_is_cut_off_from_the_others() {
     let dir = TestDir::new("revoke-member");
     let three = Three::start(&dir, &[]).await;
-    let chain = certificates(&three.members[2].pki("node.pem"));
-    let serial = Serial::of(&chain[0]).expect("a certificate").to_string();
+    let serial = listed_node(&three);
     let admins: Vec<Files> = three.members.iter().map(Files::admin).collect();
     let cut = admins[2]
         .connect(address(&three.members[2]))

@@ -86,6 +86,17 @@ fn secrets_are_neither_in_the_log_nor_in_the_store_nor_in_answers() {
     files_below(&first.data_dir, &mut places);
     files_below(&second.data_dir, &mut places);
     assert!(places.len() > 8);
+    let known = kvorum_pki::JoinToken::parse(&token).expect("well formed");
+    let (id, digest) = (known.id(), known.secret_digest());
+    let holds = |part: &[u8]| {
+        let mut all = places.iter();
+        all.any(|(_, bytes)| bytes.windows(part.len()).any(|window| window == part))
+    };
+    assert!(holds(id.as_bytes()), "the token is in the log or the state");
+    assert!(
+        !holds(&digest[..]),
+        "what joins instead of the secret is in clear"
+    );
     for (name, bytes) in &places {
         for canary in &canaries {
             assert!(!contains(bytes, canary), "{name} holds a secret");

@@ -51,10 +51,13 @@ pub(crate) fn Field(
 
 /// Sends the form; once until the answer is there.
 #[component]
-pub(crate) fn Send(label: &'static str, busy: RwSignal<bool>) -> impl IntoView {
+pub(crate) fn Send(
+    #[prop(into)] label: Signal<&'static str>,
+    busy: RwSignal<bool>,
+) -> impl IntoView {
     view! {
         <button class="primary" type="submit" disabled=busy aria-busy=move || busy.get().to_string()>
-            {move || if busy.get() { "One moment" } else { label }}
+            {move || if busy.get() { "One moment" } else { label.get() }}
         </button>
     }
 }

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use futures_util::future::BoxFuture;
 use kvorum_api::{Denied, OwnAuthority, Secret, TokenFor, TokenMade, TokenWish};
-use kvorum_member::trust::TrustCallError;
+use kvorum_member::trust::{TrustCallError, Without};
 use kvorum_member::{Error, Handle};
 use kvorum_pki::{Serial, TokenId};
 use kvorum_proto::kvorumpb::{JoinToken, TokenRole, TrustDenial, trust_denial::Subject};
@@ -34,7 +34,13 @@ impl Authority for MemberAuthority {
                 Change::Revoke(denied) => handle.trust_deny(denial(denied, &by)?).await,
                 Change::Allow(denied) => handle.trust_allow(denial(denied, &by)?).await,
                 Change::Rotate => handle.trust_rotate(&by, 0).await,
-                Change::ForceRotation => handle.trust_rotate_force().await,
+                Change::ForceRotation => {
+                    let without = Without {
+                        members: true,
+                        grace: true,
+                    };
+                    handle.trust_rotate_force(without).await
+                }
             }
             .map(|()| None)
             .map_err(refusal)
@@ -48,19 +54,19 @@ impl MemberAuthority {
             TokenFor::Voter => TokenRole::Voter,
             TokenFor::Learner => TokenRole::Learner,
             TokenFor::Client => TokenRole::Client,
+            TokenFor::Admin => TokenRole::Admin,
             TokenFor::Rejoin => {
                 return Err(Refusal::Invalid(
                     "a token for a member that is back is made on a member's machine: kvorum token create --role rejoin"
                         .into(),
                 ));
             }
-            TokenFor::Admin => {
-                return Err(Refusal::Invalid(
-                    "a token for an administrator is made on a member's machine: kvorum token create --role admin --name USER"
-                        .into(),
-                ));
-            }
         };
+        if wish.role.is_for_a_user() && wish.name.is_empty() {
+            return Err(Refusal::Invalid(
+                "a token for a client or an administrator needs the name of its user".into(),
+            ));
+        }
         let wanted = JoinToken {
             role: role.into(),
             name: wish.name,
@@ -105,6 +111,8 @@ fn refusal(error: TrustCallError) -> Refusal {
     match error {
         TrustCallError::Refused(Error::Trust(_) | Error::MemberNotFound)
         | TrustCallError::Request(_)
+        | TrustCallError::Field(_)
+        | TrustCallError::UserRevoked(_)
         | TrustCallError::NoAddress
         | TrustCallError::RootAsUser => Refusal::Invalid(text),
         TrustCallError::Refused(_) | TrustCallError::Own(_) => Refusal::Unavailable(text),

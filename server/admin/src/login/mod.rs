@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 
 use crate::accounts::Accounts;
 use crate::peer::Peer;
+use crate::source::Reader;
 use cookie::Cookie;
 use password::Hashing;
 
@@ -60,6 +61,14 @@ impl Caller {
         match self {
             Self::SignedIn(session) => Some(session),
             Self::Anybody | Self::Nobody => None,
+        }
+    }
+
+    /// In whose name it reads keys. Whoever has an account of the console administers the cluster.
+    pub(crate) const fn reader(&self) -> Reader {
+        match self {
+            Self::SignedIn(_) => Reader::Administrator,
+            Self::Anybody | Self::Nobody => Reader::Anybody,
         }
     }
 }

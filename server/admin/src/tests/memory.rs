@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use futures_util::future::{BoxFuture, ready};
 use kvorum_api::{Identity, Overview, Raft, Sample, Store};
 
-use crate::source::{Entry, KeyAt, KeyValue, ListRequest, Page, Past, Refusal, Source};
+use crate::source::{Entry, KeyAt, KeyValue, ListRequest, Page, Past, Reader, Refusal, Source};
 
 /// Every change of every key.
 #[derive(Default)]
@@ -186,11 +186,11 @@ impl Source for Memory {
         }
     }
 
-    fn list(&self, request: ListRequest) -> BoxFuture<'_, Result<Page, Refusal>> {
+    fn list(&self, _: Reader, request: ListRequest) -> BoxFuture<'_, Result<Page, Refusal>> {
         Box::pin(ready(self.page(&request)))
     }
 
-    fn get(&self, key: Vec<u8>, revision: i64) -> BoxFuture<'_, Result<KeyAt, Refusal>> {
+    fn get(&self, _: Reader, key: Vec<u8>, revision: i64) -> BoxFuture<'_, Result<KeyAt, Refusal>> {
         Box::pin(ready(self.revision(revision).map(|revision| KeyAt {
             revision,
             current_revision: self.current(),
@@ -198,7 +198,12 @@ impl Source for Memory {
         })))
     }
 
-    fn history(&self, key: Vec<u8>, limit: usize) -> BoxFuture<'_, Result<Past, Refusal>> {
+    fn history(
+        &self,
+        _: Reader,
+        key: Vec<u8>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Past, Refusal>> {
         let changes = self.changes.lock().expect("no test panics inside");
         let revisions = (2..).zip(changes.iter());
         let mut found: Vec<_> = revisions

@@ -78,6 +78,7 @@ impl Trust {
             }
             Op::Ack(ack) => self.take_ack(ack, members, notes),
             Op::Forget(_) => self.forget(now_unix_s, notes),
+            Op::Seen(seen) => self.note_seen(seen, now_unix_s, notes)?,
         }
         Ok(Reply::Done)
     }
@@ -188,6 +189,9 @@ impl Trust {
         notes: &mut Vec<SideChange>,
     ) -> Result<(), TrustRefused> {
         let row = match &denial.subject {
+            Some(Subject::Serial(serial)) if self.is_evicted(serial) => {
+                return Err(TrustRefused::MemberRemoved);
+            }
             Some(Subject::Serial(serial)) => {
                 let was = self.denied_serials.remove(serial);
                 was.map(|_| Row::Serial(serial))
@@ -223,11 +227,13 @@ impl Trust {
         }
         let certificate = TrustCertificate {
             issued_unix_s: now_unix_s,
+            seen_unix_s: 0,
             ..certificate.clone()
         };
         notes.push(Row::Certificate(&certificate.serial).put(&certificate));
         let serial = certificate.serial.clone();
         self.certificates.insert(serial, certificate);
+        self.find_evicted();
         Ok(())
     }
 

@@ -75,6 +75,7 @@ impl Trust {
             let is_old = is_old_denial(denial, now_unix_s);
             drop_if(is_old, Row::Serial(serial))
         });
+        self.find_evicted();
     }
 
     /// Gives the place of a token away that is of no use: of the one that expired first, else of one that was used.

@@ -1,5 +1,7 @@
 //! The rows of the trust state in the meta table.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use kvorum_proto::kvorumpb::{
     JoinToken, TrustAck, TrustCertificate, TrustDenial, TrustHead, TrustRoot,
@@ -119,8 +121,14 @@ impl Trust {
         let mut next = self.clone();
         next.tokens.clear();
         next.acks.clear();
+        // Its members are others, and know nothing of those who were removed here.
+        for denial in self.denied_serials() {
+            next.restore_denial(denial.clone());
+        }
+        next.note_removed(&BTreeSet::new());
         if let Some(rotation) = &mut next.head.rotation {
             rotation.without_members.clear();
+            rotation.without_unreached = false;
         }
         next
     }

@@ -5,7 +5,9 @@
 //! where they are secret, and the clock that it is judged by.
 
 mod apply;
+mod evicted;
 mod forget;
+mod in_use;
 mod kept;
 mod refused;
 mod rotation;
@@ -14,7 +16,7 @@ mod tokens;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use kvorum_proto::kvorumpb::{
@@ -23,6 +25,8 @@ use kvorum_proto::kvorumpb::{
 
 use crate::types::MemberId;
 
+pub use evicted::{EVICTED_BY, made_by_member};
+pub use in_use::{OldCertificate, SEEN_MAX};
 pub use refused::TrustRefused;
 pub use rotation::{Progress, Stage};
 pub use tokens::TOKEN_LIFE_MAX_S;
@@ -31,6 +35,8 @@ pub use tokens::TOKEN_LIFE_MAX_S;
 pub const ROOT_KEY_AAD: &[u8] = b"kvorum root key";
 /// What the sealing of an issuing key is bound to.
 pub const ISSUING_KEY_AAD: &[u8] = b"kvorum issuing key";
+/// What the sealing of a token's digest is bound to, before the token's id.
+pub const TOKEN_AAD: &[u8] = b"kvorum join token ";
 
 /// The replicated trust state.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -42,6 +48,10 @@ pub struct Trust {
     denied_users: BTreeMap<String, TrustDenial>,
     certificates: BTreeMap<Bytes, TrustCertificate>,
     acks: BTreeMap<MemberId, TrustAck>,
+    /// As the table of members has it; not among the rows.
+    removed: BTreeSet<MemberId>,
+    /// What follows from it.
+    evicted: BTreeMap<Bytes, TrustDenial>,
 }
 
 impl Trust {
@@ -99,7 +109,10 @@ impl Trust {
 
     /// Serial numbers that are not accepted.
     pub fn denied_serials(&self) -> impl Iterator<Item = &TrustDenial> {
-        self.denied_serials.values()
+        let written = self.denied_serials.values();
+        let evicted = self.evicted.iter();
+        let evicted = evicted.filter(|(serial, _)| !self.denied_serials.contains_key(*serial));
+        written.chain(evicted.map(|(_, denial)| denial))
     }
 
     /// Users of whom nothing is accepted.
@@ -110,7 +123,7 @@ impl Trust {
     /// True if a certificate of this serial number is not accepted.
     #[must_use]
     pub fn denies_serial(&self, serial: &[u8]) -> bool {
-        self.denied_serials.contains_key(serial)
+        self.denied_serials.contains_key(serial) || self.is_evicted(serial)
     }
 
     /// True if nothing of this user is accepted.

@@ -35,6 +35,11 @@ pub enum TrustRefused {
     /// What is to be allowed again was not denied.
     #[error("there is no such denial")]
     NotDenied,
+    /// A certificate that a member made for itself, and the member was removed.
+    #[error(
+        "this certificate is refused because its member was removed, which cannot be taken back"
+    )]
+    MemberRemoved,
     /// One rotation at a time.
     #[error("a rotation is under way already")]
     RotationUnderway,

@@ -4,11 +4,9 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use kvorum_proto::kvorumpb::{
-    CertificateKind, RotationBegin, RotationForce, TrustAck, TrustCertificate, TrustRoot,
-    TrustRotation,
-};
+use kvorum_proto::kvorumpb::{RotationBegin, RotationForce, TrustAck, TrustRoot, TrustRotation};
 
+use super::in_use::OldCertificate;
 use super::kept::Row;
 use super::tokens::NAME_BYTES;
 use super::{Trust, TrustRefused};
@@ -18,9 +16,6 @@ use crate::types::MemberId;
 
 /// Longest certificate, bytes.
 pub(super) const DER_BYTES: usize = 16 << 10;
-/// A client is given so long, or a tenth of the grace period if that is less, to take up a certificate that was signed for
-/// it: it is signed before it is in the client's files, and those are read when the client finds time.
-const TAKE_UP_MAX_S: i64 = 300;
 /// Longest grace period.
 const GRACE_MAX_S: i64 = 366 * 24 * 3600;
 
@@ -43,14 +38,16 @@ pub enum Stage {
 }
 
 /// How far a rotation is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Progress {
     /// What the next step waits for.
     pub stage: Stage,
     /// Members that the stage waits for.
     pub members: Vec<MemberId>,
-    /// Users whose certificates are of the old root only.
+    /// Users who may still show certificates of the old root.
     pub users: Vec<String>,
+    /// Those certificates.
+    pub certificates: Vec<OldCertificate>,
     /// When the grace period ends; 0 before it begins.
     pub grace_until_unix_s: i64,
 }
@@ -87,16 +84,18 @@ impl Trust {
             return at(Stage::Reissue, late);
         }
         let grace_until_unix_s = issuer.since_unix_s.saturating_add(rotation.grace_s);
-        let users = self.users_of_old(rotation, now_unix_s);
+        let certificates = self.in_use(rotation, issuer.since_unix_s, now_unix_s);
+        let users = certificates.iter().map(|old| &old.certificate.subject);
+        let users: BTreeSet<&String> = users.collect();
         let is_over = rotation.end_grace || now_unix_s >= grace_until_unix_s;
-        let is_done = users.is_empty() && !self.is_taken_up_now(rotation, now_unix_s);
         Progress {
-            stage: match is_over || is_done {
+            stage: match is_over || certificates.is_empty() {
                 true => Stage::Drop,
                 false => Stage::Grace,
             },
             members: Vec::new(),
-            users,
+            users: users.into_iter().cloned().collect(),
+            certificates,
             grace_until_unix_s,
         }
     }
@@ -114,32 +113,6 @@ impl Trust {
         let ids = counts.map(|m| MemberId(m.id));
         ids.filter(|id| !self.ack(*id).is_some_and(&is_done))
             .collect()
-    }
-
-    /// Users with a certificate of the old root that runs, and that no other has replaced: several machines may show the
-    /// same name, and each has its own.
-    fn users_of_old(&self, rotation: &TrustRotation, now_unix_s: i64) -> Vec<String> {
-        let runs = |c: &&TrustCertificate| {
-            let denied = self.denied_serials.contains_key(&c.serial)
-                || self.denied_users.contains_key(&c.subject);
-            c.not_after_unix_s > now_unix_s && !denied && c.kind() != CertificateKind::Node
-        };
-        let replaced: BTreeSet<&Bytes> = self.certificates().flat_map(|c| &c.replaces).collect();
-        let old = self.certificates().filter(runs);
-        let old = old.filter(|c| c.root != rotation.new_root && !replaced.contains(&c.serial));
-        let users: BTreeSet<&String> = old.map(|c| &c.subject).collect();
-        users.into_iter().cloned().collect()
-    }
-
-    /// True while somebody may still show a certificate of the old root, since the one of the new root was signed just now.
-    fn is_taken_up_now(&self, rotation: &TrustRotation, now_unix_s: i64) -> bool {
-        let pause_s = (rotation.grace_s / 10).min(TAKE_UP_MAX_S);
-        let is_new = |c: &&TrustCertificate| c.root == rotation.new_root;
-        let old = self.certificates().filter(|c| !is_new(c));
-        let had_one: BTreeSet<&String> = old.map(|c| &c.subject).collect();
-        self.certificates().filter(is_new).any(|c| {
-            c.issued_unix_s.saturating_add(pause_s) > now_unix_s && had_one.contains(&c.subject)
-        })
     }
 
     pub(super) fn begin_rotation(
@@ -183,6 +156,8 @@ impl Trust {
             }
         }
         rotation.end_grace |= force.end_grace;
+        rotation.without_unreached |= force.without_unreached;
+        rotation.without_unreached &= !force.unreached_named;
         Ok(())
     }
 

@@ -13,6 +13,8 @@ pub const TOKEN_LIFE_MAX_S: i64 = 24 * 3600;
 const TOKENS_MAX: usize = 1024;
 const ID_BYTES: usize = 10;
 const DIGEST_BYTES: usize = 32;
+/// Longest sealed digest.
+const SEALED_BYTES: usize = 128;
 /// Longest name of a member or a user, bytes.
 pub(super) const NAME_BYTES: usize = 256;
 
@@ -20,13 +22,21 @@ fn is_well_formed(token: &JoinToken, now_unix_s: i64) -> bool {
     let life_s = token.expires_unix_s.saturating_sub(now_unix_s);
     let is_rejoin = token.role() == TokenRole::Rejoin;
     token.id.len() == ID_BYTES
-        && token.secret_sha256.len() == DIGEST_BYTES
+        && has_digest(token)
         && token.role() != TokenRole::Unspecified
         && (1..=TOKEN_LIFE_MAX_S).contains(&life_s)
         && token.name.len() <= NAME_BYTES
         && token.created_by.len() <= NAME_BYTES
         && is_rejoin == (token.member_id != 0)
         && (!speaks_for_a_user(token.role()) || !token.name.is_empty())
+}
+
+/// Sealed, or as it was before: the log may still hold such tokens.
+fn has_digest(token: &JoinToken) -> bool {
+    match token.secret_sha256.len() {
+        0 => (1..=SEALED_BYTES).contains(&token.sealed_digest.len()),
+        bytes => bytes == DIGEST_BYTES && token.sealed_digest.is_empty(),
+    }
 }
 
 /// Whoever holds such a token may not choose the user.

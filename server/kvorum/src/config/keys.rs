@@ -21,6 +21,11 @@ impl Key {
             self.name.to_uppercase().replace('-', "_")
         )
     }
+
+    /// It is true or false.
+    pub(crate) fn is_switch(&self) -> bool {
+        self.value == "BOOL"
+    }
 }
 
 /// What every variable of ours starts with.
@@ -139,6 +144,10 @@ keys! {
         "Size of the largest request";
     MAX_CONCURRENT_STREAMS "max-concurrent-streams" "N" Some("4294967295"),
         "Requests and streams that one connection may have open";
+    MAX_CLIENT_CALLS "max-client-calls" "N" Some("1024"),
+        "Requests of one client, by certificate or address, that are carried out at once; eight times as many wait, more are refused";
+    MAX_CLIENT_STREAMS "max-client-streams" "N" Some("65536"),
+        "Streams, locks and campaigns that one client may have open, on all its connections together";
     LARGE_REQUEST_MEMORY "large-request-memory" "BYTES" None,
         "Memory that large reads and writes share; an eighth of the memory limit, 1GiB at most, if not given";
     ENABLE_GRPC_GATEWAY "enable-grpc-gateway" "BOOL" Some("true"),

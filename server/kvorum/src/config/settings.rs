@@ -109,6 +109,10 @@ pub(crate) struct Limits {
     pub(crate) max_request_bytes: usize,
     /// Streams in one connection.
     pub(crate) max_concurrent_streams: u32,
+    /// Requests of one client at once.
+    pub(crate) max_client_calls: usize,
+    /// Streams that one client has open.
+    pub(crate) max_client_streams: usize,
     /// Memory for large requests and replies; from the memory limit if none.
     pub(crate) large_request_bytes: Option<u64>,
 }
@@ -430,6 +434,8 @@ fn limits(reader: &mut Reader) -> Option<Limits> {
     let ops = reader.count(keys::MAX_TXN_OPS, 1, 100_000);
     let request = reader.bytes(keys::MAX_REQUEST_BYTES, 1 << 10, 64 * MIB);
     let streams = reader.count(keys::MAX_CONCURRENT_STREAMS, 1, u64::from(u32::MAX));
+    let client_calls = reader.count(keys::MAX_CLIENT_CALLS, 1, 1_000_000);
+    let client_streams = reader.count(keys::MAX_CLIENT_STREAMS, 1, u64::from(u32::MAX));
     let large = match reader.is_given(keys::LARGE_REQUEST_MEMORY) {
         true => Some(reader.bytes(keys::LARGE_REQUEST_MEMORY, MIB, 1 << 50)?),
         false => None,
@@ -439,6 +445,8 @@ fn limits(reader: &mut Reader) -> Option<Limits> {
         max_txn_ops: usize::try_from(ops?).ok()?,
         max_request_bytes: usize::try_from(request?).ok()?,
         max_concurrent_streams: u32::try_from(streams?).ok()?,
+        max_client_calls: usize::try_from(client_calls?).ok()?,
+        max_client_streams: usize::try_from(client_streams?).ok()?,
         large_request_bytes: large,
     })
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,9 +25,15 @@ impl Scratch {
         Self(path)
     }
 
+    fn set(&self, name: &str, mode: u32) {
+        let mode = fs::Permissions::from_mode(mode);
+        fs::set_permissions(self.0.join(name), mode).expect("a file of ours");
+    }
+
     fn write(&self, name: &str, text: &str) -> String {
         let path = self.0.join(name);
         fs::write(&path, text).expect("writes a scratch file");
+        self.set(name, 0o600);
         path.to_string_lossy().into_owned()
     }
 }
@@ -104,6 +111,8 @@ fn defaults_are_what_the_help_says() {
     assert_eq!(settings.limits.max_request_bytes, 1_572_864);
     assert_eq!(settings.limits.max_txn_ops, 128);
     assert_eq!(settings.limits.max_concurrent_streams, u32::MAX);
+    assert_eq!(settings.limits.max_client_calls, 1024);
+    assert_eq!(settings.limits.max_client_streams, 65_536);
     assert_eq!(
         settings.timing.heartbeat_interval,
         Duration::from_millis(100)
@@ -255,6 +264,8 @@ const BAD_VALUES: &[(&str, &str, &str)] = &[
         "4294967296",
         "from 1 to 4294967295",
     ),
+    ("max-client-calls", "0", "from 1 to 1000000"),
+    ("max-client-streams", "0", "from 1 to 4294967295"),
     ("io-threads", "0", "must be a whole number from 1 to 128"),
     (
         "heartbeat-interval",
@@ -524,6 +535,19 @@ fn certificate_files_are_checked_at_the_start() {
     tls_refused(&nameless.cert, &nameless.key, "no subject alternative name");
     tls_refused(&client.cert, &client.key, "lacks serverAuth");
     tls_refused(&good.cert, &encrypted, "is encrypted");
+    // Others could read it, or change it; a group may read.
+    for mode in [0o644, 0o604, 0o660, 0o602] {
+        scratch.set("good.key", mode);
+        let told =
+            format!("(mode {mode:04o}), and whoever has it can pass for this member: chmod 600 ");
+        tls_refused(&good.cert, &good.key, &told);
+    }
+    scratch.set("good.key", 0o640);
+    tls_refused(
+        &nameless.cert,
+        &good.key,
+        "does not belong to the certificate",
+    );
 }
 
 #[test]

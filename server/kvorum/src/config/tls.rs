@@ -11,7 +11,7 @@ use rustls::ServerConfig;
 use x509_parser::pem::Pem;
 use x509_parser::prelude::{GeneralName, X509Certificate};
 
-use super::keys;
+use super::{keys, private};
 
 /// A file that cannot serve, by the key that names it.
 #[derive(Debug)]
@@ -47,6 +47,7 @@ pub(crate) struct Files<'a> {
 /// Reads and checks the files.
 pub(crate) fn load(files: Files<'_>) -> Result<Arc<ServerConfig>, Refused> {
     let cert = read(keys::CERT_FILE, files.cert)?;
+    private::check(files.key).map_err(|reason| refused(keys::KEY_FILE, reason))?;
     let key = read(keys::KEY_FILE, files.key)?;
     let trusted_ca = files
         .trusted_ca
@@ -77,6 +78,7 @@ pub(crate) fn load_peers(
     complete: impl FnOnce(PeerTlsOptions) -> PeerTlsOptions,
 ) -> Result<PeerTls, Refused> {
     let cert_path = cert;
+    private::check(key).map_err(|reason| refused(keys::PEER_KEY_FILE, reason))?;
     let options = complete(PeerTlsOptions {
         certificate_pem: read(keys::PEER_CERT_FILE, cert)?,
         key_pem: read(keys::PEER_KEY_FILE, key)?,

@@ -15,7 +15,7 @@ use super::unix_s;
 use crate::config::Lives;
 
 /// The authority, sealed, until the cluster itself keeps it.
-const FOUNDING: &str = "founding";
+pub(super) const FOUNDING: &str = "founding";
 /// The user of the administrator's certificate.
 const ROOT_USER: &str = "root";
 
@@ -60,6 +60,9 @@ impl Founder {
             let life_s = i64::try_from(life.as_secs()).unwrap_or(i64::MAX);
             signed(&issuer, &domain, subject, Validity::from_now(now, life_s)).map_err(shown)
         };
+        // First: as long as this is there, what else is there may be made anew.
+        let init = sealed(&domain, &root, &issuer, &seal_key, now).map_err(shown)?;
+        put(FOUNDING, &init.encode_to_vec())?;
         put(files::SEAL_KEY, seal_key.to_text().as_bytes())?;
         put(
             files::CA_PEM,
@@ -77,8 +80,6 @@ impl Founder {
         put(files::ADMIN_PEM, admin.to_pem().as_bytes())?;
         put(files::ADMIN_CRT, admin.chain().to_pem().as_bytes())?;
         put(files::ADMIN_KEY, admin.key().to_pem().as_bytes())?;
-        let init = sealed(&domain, &root, &issuer, &seal_key, now).map_err(shown)?;
-        put(FOUNDING, &init.encode_to_vec())?;
         put(files::DOMAIN, domain.to_string().as_bytes())?;
         Ok(domain)
     }

@@ -93,7 +93,10 @@ pub(super) fn endpoints(matches: &ArgMatches) -> Result<Vec<Endpoint>, String> {
         false if !given.is_empty() && !given.contains("https://") && file("data-dir").is_none() => {
             None
         }
-        false => Local::of(&data_dir(matches).join(PKI))?,
+        false => {
+            named_is_there(matches)?;
+            Local::of(&data_dir(matches).join(PKI))?
+        }
     };
     let addresses = match (&local, given.is_empty()) {
         (Some(local), true) => local.addresses.clone(),
@@ -112,6 +115,19 @@ pub(super) fn endpoints(matches: &ArgMatches) -> Result<Vec<Endpoint>, String> {
         dial_timeout: DIAL_TIME,
     };
     Ok(addresses.into_iter().map(endpoint).collect())
+}
+
+/// A directory that was named and is not there is a typing error, and not a member without certificates.
+fn named_is_there(matches: &ArgMatches) -> Result<(), String> {
+    let named = matches.get_one::<PathBuf>("data-dir");
+    match named.filter(|dir| !dir.exists()) {
+        Some(dir) => Err(format!(
+            "--data-dir {}: there is no such directory: name that of a member on this machine, or give --endpoints, \
+             --cacert, --cert and --key",
+            dir.display()
+        )),
+        None => Ok(()),
+    }
 }
 
 fn listed(text: &str, separator: char) -> Vec<String> {
@@ -199,5 +215,10 @@ mod tests {
         assert_eq!(shown(&files), ["c:1 false"]);
         assert_eq!(shown(&["--endpoints", "c:1"]), ["c:1 false"]);
         let _ = fs::remove_dir_all(&dir);
+        let error = endpoints(&matches(&["--data-dir", &data])).expect_err("is gone");
+        assert!(
+            error.contains("no such directory") && error.contains("--endpoints"),
+            "{error}"
+        );
     }
 }

@@ -1,12 +1,15 @@
 //! `kvorum ca`: the cluster's own certificate authority.
 
+mod create;
+mod rotation;
+
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use kvorum_pki::{TrustDomain, Validity, bundle_pem};
 use kvorum_proto::kvorumpb::{
-    RevocationListRequest, RevocationListResponse, RotateAction, RotateCaRequest, RotateCaResponse,
-    RotateStage, TrustStatusRequest, TrustStatusResponse,
+    RevocationListRequest, RevocationListResponse, RotateAction, RotateCaRequest,
+    TrustStatusRequest, TrustStatusResponse,
 };
 
 use super::access::{call, with_access};
@@ -34,10 +37,22 @@ pub(super) fn command() -> Command {
                 .value_parser(life),
         )
         .arg(
-            Arg::new("force")
-                .long("force")
+            Arg::new("without-members")
+                .long("without-members")
                 .action(ArgAction::SetTrue)
-                .help("Of a rotation under way: wait neither for members that cannot be reached nor for clients"),
+                .help(
+                    "Of a rotation under way: go on without the members that the leader cannot reach now; they need \
+                     `kvorum rejoin` when they are back",
+                ),
+        )
+        .arg(
+            Arg::new("end-grace")
+                .long("end-grace")
+                .action(ArgAction::SetTrue)
+                .help(
+                    "Of a rotation under way: wait no longer for clients; whoever still shows a certificate of the old \
+                     root is refused",
+                ),
         );
     let revocation_list = Command::new("crl")
         .about("Print the list of revoked certificates (X.509 CRL), as PEM, for verifiers outside of the cluster")
@@ -63,16 +78,20 @@ pub(super) fn command() -> Command {
                 .about("Print the certificates that clients are to trust, as PEM"),
         ))
         .subcommand(with_access(revocation_list))
+        .subcommand(create::command())
 }
 
 /// Does it.
 pub(super) fn run(matches: &ArgMatches) -> Exit {
+    if let Some((create::CREATE, matches)) = matches.subcommand() {
+        return create::run(matches).map_or_else(|failed| failed, |told| print(&told));
+    }
     let done = match matches.subcommand() {
         Some(("rotate", matches)) => wait_for(rotate(matches)),
         Some(("export", matches)) => wait_for(export(matches)),
         Some(("crl", matches)) => wait_for(revocation_list(matches)),
         Some((_, matches)) => wait_for(show(matches)),
-        None => Err("say status, rotate, export or crl".to_owned()),
+        None => Err("say status, rotate, export, crl or create".to_owned()),
     };
     match done {
         Ok(told) => print(&told),
@@ -103,32 +122,32 @@ async fn revocation_list(matches: &ArgMatches) -> Result<String, String> {
 
 async fn show(matches: &ArgMatches) -> Result<String, String> {
     let told = status(matches).await?;
-    let rotation = rotate_call(matches, RotateAction::Status, 0).await?;
+    let look = RotateCaRequest {
+        action: RotateAction::Status.into(),
+        ..RotateCaRequest::default()
+    };
     let mut lines = status_lines(&told);
-    lines.push_str(&rotation_lines(&rotation));
+    lines.push_str(&rotation::lines(&call(matches, ROTATE, &look).await?));
     Ok(lines)
 }
 
 async fn rotate(matches: &ArgMatches) -> Result<String, String> {
-    let action = match matches.get_flag("force") {
+    let (without_members, end_grace) = (
+        matches.get_flag("without-members"),
+        matches.get_flag("end-grace"),
+    );
+    let action = match without_members || end_grace {
         true => RotateAction::Force,
         false => RotateAction::Start,
     };
-    let grace_s = matches.get_one("grace").copied().unwrap_or_default();
-    let told = rotate_call(matches, action, grace_s).await?;
-    Ok(rotation_lines(&told))
-}
-
-async fn rotate_call(
-    matches: &ArgMatches,
-    action: RotateAction,
-    grace_s: i64,
-) -> Result<RotateCaResponse, String> {
     let request = RotateCaRequest {
         action: action.into(),
-        grace_s,
+        grace_s: matches.get_one("grace").copied().unwrap_or_default(),
+        without_members,
+        end_grace,
     };
-    call(matches, ROTATE, &request).await
+    let told = call(matches, ROTATE, &request).await?;
+    Ok(rotation::lines(&told))
 }
 
 fn status_lines(told: &TrustStatusResponse) -> String {
@@ -156,56 +175,4 @@ fn status_lines(told: &TrustStatusResponse) -> String {
         ));
     }
     lines
-}
-
-fn rotation_lines(told: &RotateCaResponse) -> String {
-    let stage = match told.stage() {
-        RotateStage::None => return "no rotation is under way\n".to_owned(),
-        RotateStage::Bundle => "1 of 5: members learn to trust the new root",
-        RotateStage::Issuer => "2 of 5: the authority begins to sign by the new root",
-        RotateStage::Reissue => "3 of 5: members get certificates of the new root",
-        RotateStage::Grace => "4 of 5: clients get certificates of the new root",
-        RotateStage::Drop => "5 of 5: the old root goes",
-    };
-    let mut lines = format!("rotation, step {stage}\n");
-    for member in &told.waiting_members {
-        lines.push_str(&format!("  waits for member {member:x}\n"));
-    }
-    if told.grace_until_unix_s > 0 {
-        let until = moment::shown(told.grace_until_unix_s);
-        lines.push_str(&format!("  the old root is trusted until {until}\n"));
-    }
-    for user in &told.old_users {
-        lines.push_str(&format!(
-            "  {user} has a certificate of the old root only: `kvorum cert renew {user}`\n"
-        ));
-    }
-    lines
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_rotation_tells_what_it_waits_for() {
-        let none = rotation_lines(&RotateCaResponse::default());
-        assert_eq!(none, "no rotation is under way\n");
-        let told = RotateCaResponse {
-            stage: RotateStage::Grace.into(),
-            waiting_members: vec![255],
-            grace_until_unix_s: 60,
-            old_users: vec!["app".into()],
-            ..Default::default()
-        };
-        let lines = rotation_lines(&told);
-        for part in [
-            "step 4 of 5",
-            "member ff",
-            "until 1970-01-01T00:01:00Z",
-            "`kvorum cert renew app`",
-        ] {
-            assert!(lines.contains(part), "{part:?} is not in {lines}");
-        }
-    }
 }

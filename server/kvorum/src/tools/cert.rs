@@ -1,12 +1,14 @@
 //! `kvorum cert`: certificates of clients, made on the machine that will use them; and the list of all.
 
 mod by_token;
+mod listed;
 mod paste;
 mod place;
 
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use kvorum_core::trust::EVICTED_BY;
 use kvorum_pki::{Bundle, Chain, KeyPair, Serial, bundle_pem, csr};
 use kvorum_proto::kvorumpb::{
     CertificateIssueRequest, CertificateIssueResponse, CertificateKind, CertificateListRequest,
@@ -16,6 +18,7 @@ use kvorum_proto::kvorumpb::{
 use rustls::pki_types::CertificateDer;
 
 use super::access::{addresses, call, with_access};
+use super::legible::legible;
 use super::moment::{self, life};
 use super::{failed, path, print, text, text_of, wait_for};
 use crate::exit::Exit;
@@ -28,6 +31,8 @@ const ISSUE: &str = "/kvorumpb.Trust/CertificateIssue";
 const LIST: &str = "/kvorumpb.Trust/CertificateList";
 const REVOKE: &str = "/kvorumpb.Trust/Revoke";
 const UNREVOKE: &str = "/kvorumpb.Trust/Unrevoke";
+/// The flag that denies what is on no list.
+const UNLISTED: &str = "unlisted";
 
 /// How it is typed.
 pub(super) fn command() -> Command {
@@ -76,10 +81,18 @@ pub(super) fn command() -> Command {
         .subcommand(with_access(Command::new("list").about(
             "Show all certificates: serial, kind, whom it speaks for, state, end, who made it",
         )))
-        .subcommand(revoke(
-            "revoke",
-            "Accept a certificate, or any of a user, no more; open connections end",
-        ))
+        .subcommand(
+            revoke(
+                "revoke",
+                "Accept a certificate, or any of a user, no more; open connections end",
+            )
+            .arg(
+                Arg::new(UNLISTED)
+                    .long(UNLISTED)
+                    .action(ArgAction::SetTrue)
+                    .help("Also what `kvorum cert list` does not show, as a user who has only a password"),
+            ),
+        )
         .subcommand(revoke("unrevoke", "Accept it again"))
 }
 
@@ -197,9 +210,10 @@ async fn list(matches: &ArgMatches) -> Result<String, String> {
     for denial in &told.denied {
         if let Some(trust_denial::Subject::User(user)) = &denial.subject {
             lines.push_str(&format!(
-                "user {user}: nothing accepted since {}, by {}\n",
+                "user {}: nothing accepted since {}, by {}\n",
+                legible(user),
                 moment::shown(denial.since_unix_s),
-                denial.denied_by
+                legible(&denial.denied_by)
             ));
         }
     }
@@ -218,20 +232,21 @@ fn line(certificate: &TrustCertificate, denied: &[TrustDenial], now: i64) -> Str
         Some(trust_denial::Subject::User(user)) => *user == certificate.subject && kind != "member",
         None => false,
     };
-    let state = match (
-        denied.iter().any(names),
-        certificate.not_after_unix_s <= now,
-    ) {
-        (true, _) => "revoked",
+    let denial = denied.iter().find(|denial| names(denial));
+    let state = match (denial, certificate.not_after_unix_s <= now) {
+        (Some(denial), _) if denial.denied_by == EVICTED_BY => {
+            "revoked since its member was removed"
+        }
+        (Some(_), _) => "revoked",
         (_, true) => "expired",
         _ => "valid",
     };
     format!(
         "{}, {kind}, {}, {state}, {}, {}\n",
         Serial::from_bytes(&certificate.serial),
-        certificate.subject,
+        legible(&certificate.subject),
         moment::shown(certificate.not_after_unix_s),
-        certificate.issued_by
+        legible(&certificate.issued_by)
     )
 }
 
@@ -247,6 +262,10 @@ async fn revoke(matches: &ArgMatches, call_path: &str) -> Result<String, String>
             (Subject::Serial(serial.as_bytes().to_vec().into()), what)
         }
     };
+    if call_path == REVOKE && !matches.get_flag(UNLISTED) {
+        let told: CertificateListResponse = call(matches, LIST, &CertificateListRequest {}).await?;
+        listed::check(&subject, &told.certificates)?;
+    }
     let request = RevokeCertificateRequest {
         subject: Some(subject),
     };

@@ -9,9 +9,10 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use h2::RecvStream;
 use http::{HeaderMap, Request, header};
+use kvorum_pki::pem_fault;
 use kvorum_proto::etcdserverpb::{SnapshotRequest, SnapshotResponse};
 use prost::Message;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -194,8 +195,8 @@ impl Endpoint {
         let mut config = match (&self.cert, &self.key) {
             (Some(cert), Some(key)) => {
                 let shown = key.display();
-                let key =
-                    PrivateKeyDer::from_pem_file(key).map_err(|e| format!("--key {shown}: {e}"))?;
+                let key = PrivateKeyDer::from_pem_file(key)
+                    .map_err(|e| format!("--key {shown}: {}", pem_fault(&e)))?;
                 let with = config.with_client_auth_cert(certificates(cert)?, key);
                 with.map_err(|e| format!("--cert, --key: {e}"))?
             }
@@ -209,12 +210,13 @@ impl Endpoint {
 
 fn certificates(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, String> {
     let shown = path.display();
-    let read = CertificateDer::pem_file_iter(path).map_err(|e| format!("{shown}: {e}"))?;
+    let told = |e: pem::Error| format!("{shown}: {}", pem_fault(&e));
+    let read = CertificateDer::pem_file_iter(path).map_err(told)?;
     let all: Result<Vec<_>, _> = read.collect();
     match all {
         Ok(all) if !all.is_empty() => Ok(all),
         Ok(_) => Err(format!("{shown}: no certificate in it")),
-        Err(e) => Err(format!("{shown}: {e}")),
+        Err(e) => Err(told(e)),
     }
 }
 

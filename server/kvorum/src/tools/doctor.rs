@@ -18,6 +18,9 @@ use crate::{cli, tools};
 use cis::Subject;
 
 const CERTIFICATES: &str = "certificates";
+/// The first line: what a running member was started with is not looked at.
+const JUDGED: &str = "judged by the settings given to this command (flags, KVORUM_ variables, --config): give it those of the \
+                      member";
 /// Where kubeadm puts the authority of the cluster.
 const KUBERNETES_CA: &str = "/etc/kubernetes/pki/ca.crt";
 
@@ -81,14 +84,20 @@ pub(super) fn run(matches: &ArgMatches) -> Exit {
         lines.extend(checked.iter().map(|l| (l.to_string(), l.verdict.is_err())));
     }
     let failed = lines.iter().filter(|(_, fails)| *fails).count();
-    let report: String = lines.iter().map(|(line, _)| format!("{line}\n")).collect();
-    let sum = match failed {
-        0 => format!("all {} lines pass\n", lines.len()),
-        _ => format!("{failed} of {} lines fail\n", lines.len()),
-    };
-    print(&(report + &sum));
+    print(&report(&lines));
     match failed {
         0 => Exit::Stopped,
         _ => Exit::NotInOrder,
     }
+}
+
+/// Each line, and whether it fails.
+fn report(lines: &[(String, bool)]) -> String {
+    let failed = lines.iter().filter(|(_, fails)| *fails).count();
+    let all: String = lines.iter().map(|(line, _)| format!("{line}\n")).collect();
+    let sum = match failed {
+        0 => format!("all {} lines pass", lines.len()),
+        _ => format!("{failed} of {} lines fail", lines.len()),
+    };
+    format!("{JUDGED}\n{all}{sum}\n")
 }

@@ -1,6 +1,8 @@
 //! `kvorum join` and `kvorum rejoin`: a machine gets its place in a cluster, and its certificate, for one token.
 
+use std::borrow::Cow;
 use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, UdpSocket};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -8,7 +10,7 @@ use std::time::Duration;
 
 use clap::{Arg, ArgMatches, Command};
 use kvorum_member::trust::{self, JoinError, JoinOptions};
-use kvorum_pki::{JoinToken, files};
+use kvorum_pki::JoinToken;
 use zeroize::Zeroizing;
 
 use super::cert::{by_token, word};
@@ -16,7 +18,7 @@ use super::{failed, path, path_of, print, text_of};
 use crate::cli;
 use crate::config::{self, Settings};
 use crate::exit::Exit;
-use crate::pki::{self, PKI};
+use crate::pki;
 
 /// Stands for a token that comes on standard input.
 const STDIN: &str = "-";
@@ -32,8 +34,8 @@ pub(super) fn command() -> Command {
     let command = Command::new("join")
         .about("Make this machine a member of a cluster, by a token that `kvorum token create` made there")
         .after_help(
-            "Give the settings that the member will run with: at least --advertise with the address at which the others \
-             reach this machine, and a --name. The token works once; the same command may be repeated if its answer was \
+            "Give the settings that the member will run with: --advertise with the address at which the others reach this \
+             machine, if it is not the one by which it reaches them, and a --name, if it is not the machine's. The token works once; the same command may be repeated if its answer was \
              lost. Afterwards start the member with the same settings.\n\nWith a token for a client, give --out-dir and \
              nothing else: the machine gets a key and a certificate, and is no member.",
         )
@@ -48,9 +50,11 @@ pub(super) fn command() -> Command {
 /// How `rejoin` is typed.
 pub(super) fn rejoin_command() -> Command {
     let command = Command::new("rejoin")
-        .about("Get another certificate for a member of this machine that was off for longer than its own lives")
+        .about("Get a certificate for a member of this machine that was off for longer than its own lives, or never had one")
         .after_help(
-            "The token comes from `kvorum token create --role rejoin --member ID`. All files of the member stay.",
+            "The token comes from `kvorum token create --role rejoin --member ID`. All files of the member stay. A member \
+             that has run without certificates gets its first one like this, once another member has made an authority \
+             (`kvorum ca create`).",
         );
     cli::with_flags(command.arg(token()))
 }
@@ -154,18 +158,21 @@ fn read_token() -> Result<JoinToken, String> {
 }
 
 fn join(matches: &ArgMatches, settings: &Settings, token: &JoinToken) -> Result<String, String> {
-    let peer_urls = pki::peer_urls(settings);
-    if peer_urls.is_empty() {
-        return Err(
-            "the other members must be told where this one is: add --advertise with the address or name of this machine; or, \
-             where it is to be a client only, --out-dir"
-                .into(),
-        );
+    let (mut flags, mut settings) = (cli::flags(matches), Cow::Borrowed(settings));
+    if pki::peer_urls(&settings).is_empty() {
+        flags.push((config::ADVERTISE, own_address(token)?.to_string()));
+        let read = config::read(flags.clone(), std::env::vars_os());
+        let told = |problems: Vec<config::Problem>| {
+            let lines = problems.iter().map(ToString::to_string);
+            lines.collect::<Vec<_>>().join("\n")
+        };
+        settings = Cow::Owned(read.map_err(told)?);
     }
+    let peer_urls = pki::peer_urls(&settings);
     pki::check_new(&settings.data_dir)?;
     let options = JoinOptions {
         data_dir: settings.data_dir.clone(),
-        name: name(settings),
+        name: name(&settings),
         peer_urls,
         patience: PATIENCE,
     };
@@ -176,18 +183,30 @@ fn join(matches: &ArgMatches, settings: &Settings, token: &JoinToken) -> Result<
         joined.member_id.0,
         joined.cluster_id.0,
         joined.name,
-        start_line(matches, &joined.name),
+        start_line(flags, &joined.name),
     ))
 }
 
+/// The address by which this machine reaches the members of the token.
+fn own_address(token: &JoinToken) -> Result<IpAddr, String> {
+    let from = |bind: &str, towards: &str| {
+        // Nothing is sent: the system only says which of its addresses it would send from.
+        let socket = UdpSocket::bind(bind).ok()?;
+        socket.connect(towards).ok()?;
+        socket.local_addr().ok().map(|own| own.ip())
+    };
+    let towards = |address: &String| from("0.0.0.0:0", address).or_else(|| from("[::]:0", address));
+    let mut found: Vec<IpAddr> = token.addresses().iter().filter_map(towards).collect();
+    found.retain(|ip| !ip.is_loopback() && !ip.is_unspecified());
+    found.first().copied().ok_or_else(|| {
+        "the other members must be told where this one is: add --advertise with the address or name of this machine; or, \
+         where it is to be a client only, --out-dir"
+            .into()
+    })
+}
+
 fn rejoin(_: &ArgMatches, settings: &Settings, token: &JoinToken) -> Result<String, String> {
-    let domain = settings.data_dir.join(PKI).join(files::DOMAIN);
-    if !domain.exists() {
-        return Err(format!(
-            "{} has no member with certificates of a cluster: `kvorum join` makes one",
-            settings.data_dir.display()
-        ));
-    }
+    pki::check_member(&settings.data_dir)?;
     let options = JoinOptions {
         data_dir: settings.data_dir.clone(),
         name: settings.name.clone(),
@@ -196,7 +215,7 @@ fn rejoin(_: &ArgMatches, settings: &Settings, token: &JoinToken) -> Result<Stri
     };
     let joined = trust::rejoin(token, &options).map_err(|error| words(&error))?;
     Ok(format!(
-        "member {:x} has another certificate: start it as before\n",
+        "member {:x} has its certificate: start it\n",
         joined.member_id.0
     ))
 }
@@ -216,8 +235,7 @@ fn name(settings: &Settings) -> String {
 }
 
 /// The command that starts the member: the same settings.
-fn start_line(matches: &ArgMatches, name: &str) -> String {
-    let mut flags = cli::flags(matches);
+fn start_line(mut flags: Vec<(&'static str, String)>, name: &str) -> String {
     flags.retain(|(key, _)| *key != NAME);
     flags.push((NAME, name.to_owned()));
     let words = flags
@@ -235,7 +253,7 @@ mod tests {
         let words = ["join", "kv1.x", "--data-dir", "/var/lib/my kvorum"];
         let matches = command().try_get_matches_from(words).expect("well formed");
         assert_eq!(
-            start_line(&matches, "b"),
+            start_line(cli::flags(&matches), "b"),
             "kvorum --data-dir '/var/lib/my kvorum' --name b"
         );
     }

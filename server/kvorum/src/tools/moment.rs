@@ -26,6 +26,11 @@ pub(super) fn shown(unix_s: i64) -> String {
 /// A length of time in seconds, from a text with a unit.
 pub(super) fn life(text: &str) -> Result<i64, String> {
     let life = days(text)?;
+    if life.as_secs() == 0 {
+        return Err(
+            "no time at all: give a second or more, or leave it out for the default".to_owned(),
+        );
+    }
     i64::try_from(life.as_secs()).map_err(|_| "longer than can be counted".to_owned())
 }
 
@@ -39,5 +44,6 @@ mod tests {
         assert_eq!(life("90d"), Ok(7_776_000));
         assert_eq!(life("30m"), Ok(1800));
         assert!(life("30").is_err());
+        assert!(life("0s").expect_err("no time").contains("leave it out"));
     }
 }

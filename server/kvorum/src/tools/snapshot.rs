@@ -1,6 +1,7 @@
 //! `kvorum snapshot`: save one from a running member, look at one, make a data directory of one.
 
 use std::fs::{self, File};
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use kvorum_member::offline::{
 };
 
 use super::access::{endpoints, with_access};
+use super::cert::word;
 use super::client::{self, Endpoint};
 use super::figures::{Format, show};
 use super::{failed, path, path_of, print, text, text_of};
@@ -19,6 +21,8 @@ use crate::exit::Exit;
 const SAVE: &str = "save";
 const STATUS: &str = "status";
 const RESTORE: &str = "restore";
+/// Of a cluster of one.
+const PEER_URL: &str = "http://localhost:2380";
 
 /// How it is typed.
 pub(super) fn command() -> Command {
@@ -65,8 +69,8 @@ fn restore_command() -> Command {
     Command::new(RESTORE)
         .about("Make the data directory of a member of a new cluster out of a snapshot")
         .after_help(
-            "Run it once per member, with the same file, --initial-cluster and --initial-cluster-token, then start each \
-             with `kvorum --data-dir DIR --name NAME`. The new cluster has ids of its own: members of the old one \
+            "Run it once per member, with the same file, --initial-cluster and --initial-cluster-token, then start each as \
+             the command says. The new cluster has ids of its own: members of the old one \
              cannot join it.",
         )
         .arg(file())
@@ -83,7 +87,7 @@ fn restore_command() -> Command {
                 "URLS",
                 "Where peers reach this member",
             )
-            .default_value("http://localhost:2380"),
+            .default_value(PEER_URL),
         )
         .arg(
             text("initial-cluster-token", "TOKEN", "Goes into the new ids")
@@ -210,6 +214,16 @@ fn make(matches: &ArgMatches) -> Result<String, String> {
         Some(text) => parse_initial_cluster(text).map_err(|e| e.to_string())?,
         None => [(name.clone(), peer_urls.clone())].into(),
     };
+    if let Some(dir) = matches
+        .get_one::<PathBuf>("pki-dir")
+        .filter(|dir| !dir.is_dir())
+    {
+        return Err(format!(
+            "--pki-dir {}: there is no such directory: name the directory pki of a member of the cluster that the snapshot \
+             was made of, or leave it out, and the new cluster makes an authority of its own",
+            dir.display()
+        ));
+    }
     let options = RestoreOptions {
         file: path_of(matches, "file"),
         data_dir: path_of(matches, "data-dir"),
@@ -229,7 +243,7 @@ fn make(matches: &ArgMatches) -> Result<String, String> {
         .collect();
     Ok(format!(
         "Restored {} into {}: revision {}, {} changes, {} leases\n{notes}\
-         member {:x} of the new cluster {:x}; start it with: kvorum --data-dir {} --name {}\n",
+         member {:x} of the new cluster {:x}; start it with: kvorum --data-dir {} --name {}{}\n",
         options.file.display(),
         options.data_dir.display(),
         restored.revision,
@@ -239,5 +253,86 @@ fn make(matches: &ArgMatches) -> Result<String, String> {
         restored.cluster_id.0,
         options.data_dir.display(),
         options.name,
+        peer_flags(&options.peer_urls),
     ))
+}
+
+/// What lets the others reach a member at these URLs, where they are not those of a cluster of one.
+fn peer_flags(peer_urls: &[String]) -> String {
+    if peer_urls == [PEER_URL] {
+        return String::new();
+    }
+    let bound = |url: &String| match url.rsplit_once(':') {
+        Some((scheme_and_host, port)) if !is_address(scheme_and_host) => {
+            let (scheme, host) = scheme_and_host.split_once("://").unwrap_or_default();
+            // A name cannot be bound. Plain text is not spoken on more addresses than it was meant for.
+            match (scheme, host) {
+                (_, "localhost") => format!("{scheme}://127.0.0.1:{port}"),
+                ("https", _) => format!("https://0.0.0.0:{port}"),
+                _ => format!("{scheme}://ADDRESS:{port}"),
+            }
+        }
+        _ => url.clone(),
+    };
+    let bound: Vec<String> = peer_urls.iter().map(bound).collect();
+    let told = match bound == peer_urls {
+        true => String::new(),
+        false => format!(
+            " --initial-advertise-peer-urls {}",
+            word(&peer_urls.join(","))
+        ),
+    };
+    let plain = match peer_urls.iter().any(|url| url.starts_with("http://")) {
+        true => " --peer-allow-plain",
+        false => "",
+    };
+    format!(
+        " --listen-peer-urls {}{told}{plain}",
+        word(&bound.join(","))
+    )
+}
+
+/// What stands before the port of a URL ends in an IP address, which can be bound.
+fn is_address(scheme_and_host: &str) -> bool {
+    let host = scheme_and_host
+        .split_once("://")
+        .map_or("", |(_, host)| host);
+    host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restored_member_is_started_where_the_others_look_for_it() {
+        for (urls, flags) in [
+            (vec![PEER_URL], ""),
+            (
+                vec!["https://10.0.0.1:2380"],
+                " --listen-peer-urls https://10.0.0.1:2380",
+            ),
+            (
+                vec!["http://[::1]:2380"],
+                " --listen-peer-urls http://[::1]:2380 --peer-allow-plain",
+            ),
+            (
+                vec!["http://localhost:12380"],
+                " --listen-peer-urls http://127.0.0.1:12380 --initial-advertise-peer-urls http://localhost:12380 \
+                 --peer-allow-plain",
+            ),
+            (
+                vec!["http://a.example:2380"],
+                " --listen-peer-urls http://ADDRESS:2380 --initial-advertise-peer-urls http://a.example:2380 \
+                 --peer-allow-plain",
+            ),
+            (
+                vec!["https://a.example:2380"],
+                " --listen-peer-urls https://0.0.0.0:2380 --initial-advertise-peer-urls https://a.example:2380",
+            ),
+        ] {
+            let urls: Vec<String> = urls.into_iter().map(str::to_owned).collect();
+            assert_eq!(peer_flags(&urls), flags, "{urls:?}");
+        }
+    }
 }

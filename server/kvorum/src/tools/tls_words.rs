@@ -21,7 +21,7 @@ pub(super) fn of_io(error: &io::Error, ca: Option<&Path>) -> String {
             Some(alert) => of(&Error::AlertReceived(alert), ca),
             // Its alert was on the way when we wrote.
             None if hung_up.contains(&error.kind()) => {
-                "the member hung up: it does not accept the certificate in --cert, or it is stopping".into()
+                "the member hung up: it does not accept the certificate that was shown, or it is stopping".into()
             }
             None => shown,
         },
@@ -70,7 +70,7 @@ fn of(error: &Error, ca: Option<&Path>) -> String {
             "the member demands a certificate: give --cert and --key (`kvorum cert client USER` makes them)".into()
         }
         Error::AlertReceived(AlertDescription::CertificateUnknown | AlertDescription::UnknownCA) => {
-            "the member does not accept the certificate in --cert: is it another cluster's, or was it revoked?".into()
+            "the member does not accept the certificate that was shown: is it another cluster's, or was it revoked?".into()
         }
         other => explain(other),
     }

@@ -10,6 +10,7 @@ use kvorum_proto::kvorumpb::{
 
 use super::access::{call, with_access};
 use super::cert::names_files;
+use super::legible::legible;
 use super::moment::{self, life};
 use super::{failed, print, text, text_of, wait_for};
 use crate::exit::Exit;
@@ -139,9 +140,9 @@ fn line(token: &JoinToken, now: i64) -> String {
         "{}, {}, {}, {state}, {}, {}{came_of_it}\n",
         shown(&token.id),
         role.map_or("unknown", |role| role.0),
-        token.name,
+        legible(&token.name),
         moment::shown(token.expires_unix_s),
-        token.created_by,
+        legible(&token.created_by),
     )
 }
 

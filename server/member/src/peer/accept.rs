@@ -143,7 +143,15 @@ async fn meet(hub: &Hub, socket: TcpStream, tls: bool) -> Result<Met, String> {
         ));
     }
     let home = hub.identity();
-    let judged = judge(&hello, home, &hub.removed())
+    let removed = hub.removed();
+    let judged = judge(&hello, home, &removed)
+        .map(|guest| Guest {
+            // Who was removed is no stranger for keeping silent about who it is.
+            from: guest
+                .from
+                .or(shown.map(MemberId).filter(|id| removed.contains(id))),
+            ..guest
+        })
         .and_then(|guest| hub.incoming.lock().has_room(guest).map(|()| guest));
     match judged {
         Ok(guest) => {

@@ -37,6 +37,8 @@ pub enum AskError {
 pub struct PeerAsk {
     /// The member that asks; none for somebody who has no cluster yet, who may know the members and nothing else.
     pub from: Option<MemberId>,
+    /// Its certificate of the cluster's own authority says so.
+    pub certified: bool,
     /// What it asks.
     pub request: PeerRequest,
     answer: oneshot::Sender<PeerReply>,
@@ -64,6 +66,7 @@ pub(crate) async fn answer(
             let (answer, answered) = oneshot::channel();
             (home.asks)(PeerAsk {
                 from,
+                certified: wire.shown.as_ref().map(|shown| shown.member) == from && from.is_some(),
                 request,
                 answer,
             });

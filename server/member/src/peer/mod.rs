@@ -262,6 +262,14 @@ impl Peers {
         answered
     }
 
+    /// Members show certificates of the cluster's own authority, which say who they are.
+    pub(crate) fn has_own_tls(&self) -> bool {
+        self.hub
+            .tls
+            .as_ref()
+            .is_some_and(|tls| tls.as_own().is_some())
+    }
+
     /// The member knows who it is: peers may come in. Dialling begins with the first `set_members`.
     pub fn begin(
         &self,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kvorum_core::membership::PeerUrl;
-use kvorum_core::trust::{Progress, TOKEN_LIFE_MAX_S, Trust, TrustRefused};
+use kvorum_core::trust::{Progress, Trust, TrustRefused};
 use kvorum_core::{Error, MemberId};
 use kvorum_pki::{Chain, JoinToken, RootPin, Subject, Validity, csr};
 use kvorum_proto::etcdserverpb as pb;
@@ -17,8 +17,9 @@ use kvorum_proto::kvorumpb::{
 use rustls_pki_types::CertificateDer;
 use tokio::time::timeout;
 
+use super::asked;
 use super::authority::{Authority, der};
-use super::leader::{self, StepError};
+use super::leader::{self, StepError, Without};
 use super::renewal::seconds;
 use super::{TrustError, TrustOptions};
 use crate::clock::unix_s;
@@ -60,6 +61,15 @@ pub enum TrustCallError {
          serial numbers"
     )]
     RootAsUser,
+    /// A field of what is asked for.
+    #[error("{0}")]
+    Field(String),
+    /// It would be made in vain.
+    #[error(
+        "the user {0:?} is revoked, and what is made for it would not be accepted: `kvorum cert unrevoke --user {0:?}` \
+         takes that back, or choose another name"
+    )]
+    UserRevoked(String),
     /// This member cannot use the authority's keys.
     #[error(transparent)]
     Own(TrustError),
@@ -196,8 +206,8 @@ impl Clerk {
             not_after_unix_s: validity.not_after_unix,
             root: listing.root,
             issued_by: listing.by.to_owned(),
-            issued_unix_s: 0,
             replaces: listing.replaces,
+            ..TrustCertificate::default()
         };
         handle.trust_change(Op::Issued(row)).await?;
         Ok(())
@@ -260,16 +270,16 @@ impl Handle {
         wanted: &KeptToken,
         life_s: i64,
     ) -> Result<MadeToken, TrustCallError> {
-        let _clerk = self.clerk().await?;
+        let clerk = self.clerk().await?;
+        // Who was revoked elsewhere just now is known here, too.
+        self.read_barrier().await?;
         let trust = self.trust();
         let life_s = match (life_s, wanted.role()) {
             (0, TokenRole::Admin) => ADMIN_TOKEN_LIFE_S,
             (0, _) => TOKEN_LIFE_S,
             (life_s, _) => life_s,
         };
-        if !(1..=TOKEN_LIFE_MAX_S).contains(&life_s) {
-            return Err(TrustRefused::Malformed.into());
-        }
+        asked::token(&trust, wanted, life_s)?;
         let is_member = |id: u64| self.members().iter().any(|m| m.id == id);
         if wanted.role() == TokenRole::Rejoin && !is_member(wanted.member_id) {
             return Err(Error::MemberNotFound.into());
@@ -284,9 +294,10 @@ impl Handle {
         let token = JoinToken::generate(pin, &addresses);
         let token = token.map_err(TrustCallError::Request)?;
         let id = token.id().as_bytes().to_vec();
+        let sealed = clerk.authority.sealed_digest(&id, &token.secret_digest())?;
         let kept = KeptToken {
             id: id.clone().into(),
-            secret_sha256: token.secret_digest().to_vec().into(),
+            sealed_digest: sealed,
             expires_unix_s: unix_s() + life_s,
             created_by: by.to_owned(),
             ..wanted.clone()
@@ -340,8 +351,10 @@ impl Handle {
         request: &CertificateIssueRequest,
     ) -> Result<IssuedCertificate, TrustCallError> {
         let clerk = self.clerk().await?;
+        self.read_barrier().await?;
         let trust = self.trust();
         let user = request.user.clone();
+        asked::user(&trust, &user)?;
         let (replaces, kind) = replaced(&trust, request)?;
         let subject = match kind {
             CertificateKind::Client => Subject::Client { user: user.clone() },
@@ -405,12 +418,12 @@ impl Handle {
         Ok(self.trust_change(op).await.map(drop)?)
     }
 
-    /// Does without the members that cannot be reached now, and without the rest of the grace period.
+    /// Goes on with a rotation that waits. The leader says which members it does without.
     ///
     /// # Errors
     /// No rotation is under way, or the cluster cannot take it now.
-    pub async fn trust_rotate_force(&self) -> Result<(), TrustCallError> {
-        let op = leader::force(&self.trust(), &self.unreached());
+    pub async fn trust_rotate_force(&self, without: Without) -> Result<(), TrustCallError> {
+        let op = leader::force(&self.trust(), without);
         Ok(self.trust_change(op).await.map(drop)?)
     }
 

@@ -1,11 +1,12 @@
 //! The cluster's authority as a member uses it: what is replicated, opened with the member's seal key.
 
 use bytes::Bytes;
-use kvorum_core::trust::{ISSUING_KEY_AAD, ROOT_KEY_AAD, Trust};
+use kvorum_core::trust::{ISSUING_KEY_AAD, ROOT_KEY_AAD, TOKEN_AAD, Trust};
 use kvorum_pki::seal::{self, SealKey};
 use kvorum_pki::{Issuer, KeyPair, Root, Serial, TrustDomain};
-use kvorum_proto::kvorumpb::{TrustIssuer, TrustRoot};
+use kvorum_proto::kvorumpb::{JoinToken, TrustIssuer, TrustRoot};
 use rustls_pki_types::CertificateDer;
+use zeroize::Zeroizing;
 
 use super::TrustError;
 
@@ -75,6 +76,25 @@ impl Authority {
         Ok(sealed.into())
     }
 
+    /// The key of a token's proof, as it is kept.
+    pub(crate) fn sealed_digest(&self, id: &[u8], digest: &[u8; 32]) -> Result<Bytes, TrustError> {
+        let sealed = seal::seal(&self.seal_key, digest, &token_aad(id));
+        let sealed = sealed.map_err(|_| TrustError::State("a token cannot be sealed"))?;
+        Ok(sealed.into())
+    }
+
+    /// The key of a token's proof; none if the token has none that this member can read.
+    pub(crate) fn digest(&self, token: &JoinToken) -> Option<Zeroizing<[u8; 32]>> {
+        let opened = match token.sealed_digest.is_empty() {
+            // Made before digests were sealed.
+            true => Zeroizing::new(token.secret_sha256.to_vec()),
+            false => {
+                seal::open(&self.seal_key, &token.sealed_digest, &token_aad(&token.id)).ok()?
+            }
+        };
+        <[u8; 32]>::try_from(&opened[..]).ok().map(Zeroizing::new)
+    }
+
     /// Whom to accept.
     pub(crate) fn accepted(&self, trust: &Trust) -> kvorum_pki::Trust {
         use kvorum_proto::kvorumpb::trust_denial::Subject;
@@ -96,5 +116,42 @@ impl Authority {
             denied_users: users.collect(),
             ..kvorum_pki::Trust::default()
         }
+    }
+}
+
+/// No other token's digest fits.
+fn token_aad(id: &[u8]) -> Vec<u8> {
+    [TOKEN_AAD, id].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_of_a_token_is_read_by_members_only_and_for_that_token_only() {
+        let authority = |seal_key| Authority {
+            domain: TrustDomain::generate().expect("random"),
+            seal_key,
+        };
+        let own = authority(SealKey::generate().expect("random"));
+        let other = authority(SealKey::generate().expect("random"));
+        let digest = [7; 32];
+        let token = |id: u8| JoinToken {
+            id: vec![id; 10].into(),
+            sealed_digest: own.sealed_digest(&[1; 10], &digest).expect("sealed"),
+            ..JoinToken::default()
+        };
+        assert_eq!(own.digest(&token(1)).map(|d| *d), Some(digest));
+        assert_eq!(own.digest(&token(2)), None);
+        assert_eq!(other.digest(&token(1)), None);
+        let sealed = token(1).sealed_digest;
+        assert!(!sealed.windows(8).any(|part| part == &digest[..8]));
+        let before = JoinToken {
+            secret_sha256: digest.to_vec().into(),
+            ..JoinToken::default()
+        };
+        assert_eq!(own.digest(&before).map(|d| *d), Some(digest));
+        assert_eq!(own.digest(&JoinToken::default()), None);
     }
 }

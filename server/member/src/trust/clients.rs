@@ -9,6 +9,7 @@ use kvorum_pki::{IdentityKind, Purpose, Trust};
 use rustls_pki_types::CertificateDer;
 use tokio::sync::watch;
 
+use super::seen::Seen;
 use crate::clock::unix_s;
 use crate::handle::Handle;
 
@@ -30,6 +31,12 @@ impl ClientIdentity {
     #[must_use]
     pub fn denied(&self, replicated: &Replicated) -> Option<&'static str> {
         let user = self.user.as_deref();
+        if replicated.is_evicted(&self.serial) {
+            return Some(
+                "the certificate of this connection was made by a member for itself, and that member was removed from \
+                 the cluster: show pki/admin.* of one that is left, or a certificate made by `kvorum cert client`",
+            );
+        }
         if replicated.denies_serial(&self.serial) {
             return Some("the certificate of this connection was revoked");
         }
@@ -46,11 +53,19 @@ impl ClientIdentity {
 
 /// Judges the certificates of clients, at the handshake and for as long as a connection is open.
 #[derive(Clone, Debug)]
-pub struct ClientTrust(watch::Receiver<Arc<Trust>>);
+pub struct ClientTrust {
+    trust: watch::Receiver<Arc<Trust>>,
+    seen: Seen,
+}
 
 impl ClientTrust {
-    pub(crate) const fn new(trust: watch::Receiver<Arc<Trust>>) -> Self {
-        Self(trust)
+    pub(crate) const fn new(trust: watch::Receiver<Arc<Trust>>, seen: Seen) -> Self {
+        Self { trust, seen }
+    }
+
+    /// Notes that a client is here still. While the root changes, it is waited for.
+    pub fn note(&self, identity: &ClientIdentity) {
+        self.seen.note(&identity.serial);
     }
 
     /// Who shows this chain now.
@@ -58,7 +73,7 @@ impl ClientTrust {
     /// # Errors
     /// It is not accepted, or not any more; in words for the log.
     pub fn identify(&self, chain: &[CertificateDer<'static>]) -> Result<ClientIdentity, String> {
-        let trust = self.0.borrow().clone();
+        let trust = self.trust.borrow().clone();
         let identity = trust.check(chain, Purpose::Client, unix_s());
         let identity = identity.map_err(|refused| refused.to_string())?;
         if let IdentityKind::Node(_) = identity.kind {
@@ -68,6 +83,7 @@ impl ClientTrust {
                 identity.describe()
             ));
         }
+        self.seen.note(identity.serial.as_bytes());
         Ok(ClientIdentity {
             user: identity.user().map(str::to_owned),
             is_admin: identity.is_admin(),
@@ -78,7 +94,7 @@ impl ClientTrust {
 
     /// Returns when something else is trusted than before. False if that happens no more.
     pub async fn changed(&mut self) -> bool {
-        self.0.changed().await.is_ok()
+        self.trust.changed().await.is_ok()
     }
 }
 

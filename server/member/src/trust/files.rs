@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use kvorum_pki::files as on_disk;
 use kvorum_pki::seal::SealKey;
-use kvorum_pki::{Bundle, TrustDomain, bundle_pem, parse_bundle_pem};
+use kvorum_pki::{Bundle, PkiError, TrustDomain, bundle_pem, parse_bundle_pem};
 use rustls_pki_types::CertificateDer;
 
 use super::TrustError;
@@ -96,7 +96,13 @@ impl Files {
     /// The roots that this member accepts.
     pub(crate) fn roots(&self) -> Result<Vec<CertificateDer<'static>>, TrustError> {
         let pem = self.must(on_disk::CA_PEM)?;
-        parse_bundle_pem(&pem).map_err(self.damaged(on_disk::CA_PEM))
+        let roots = parse_bundle_pem(&pem).map_err(self.damaged(on_disk::CA_PEM))?;
+        match roots.is_empty() {
+            true => Err(self.damaged(on_disk::CA_PEM)(PkiError::Pem(
+                "there is no certificate in it".to_owned(),
+            ))),
+            false => Ok(roots),
+        }
     }
 
     pub(crate) fn node(&self) -> Result<Bundle, TrustError> {
@@ -122,6 +128,17 @@ impl Files {
 
     pub(crate) fn write_bundle(&self, name: &str, bundle: &Bundle) -> Result<(), TrustError> {
         self.write(name, bundle.to_pem().as_bytes())
+    }
+
+    /// What etcdctl reads is what kvorum reads: a crash may have come between the writes.
+    pub(crate) fn mend_admin(&self, bundle: &Bundle) -> Result<(), TrustError> {
+        let holds = |name: &str, text: &[u8]| Ok(self.read(name)?.as_deref() == Some(text));
+        let is_whole = holds(on_disk::ADMIN_CRT, bundle.chain().to_pem().as_bytes())?
+            && holds(on_disk::ADMIN_KEY, bundle.key().to_pem().as_bytes())?;
+        match is_whole {
+            true => Ok(()),
+            false => self.write_admin(bundle),
+        }
     }
 
     /// The administrator's certificate, once as kvorum and once as etcdctl reads it.

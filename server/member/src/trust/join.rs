@@ -161,10 +161,7 @@ pub fn join(token: &JoinToken, options: &JoinOptions) -> Result<Joined, JoinErro
         return Err(unusable("it lacks what a member needs"));
     }
     files.write(on_disk::DOMAIN, joined.domain.to_string().as_bytes())?;
-    let seal_key = <[u8; 32]>::try_from(&granted.seal_key[..]);
-    let seal_key = seal_key.map_err(|_| unusable("its seal key is none"))?;
-    let seal_key = kvorum_pki::seal::SealKey::from_bytes(seal_key);
-    files.write(on_disk::SEAL_KEY, seal_key.to_text().as_bytes())?;
+    write_seal_key(&files, &granted)?;
     attempt.keep(&files, &granted)?;
     // Last: from here on the directory is a member's.
     write_identity(&options.data_dir, &joined)?;
@@ -193,9 +190,31 @@ pub fn rejoin(token: &JoinToken, options: &JoinOptions) -> Result<Joined, JoinEr
             joined.member_id.0, own.member_id.0
         )));
     }
-    attempt.keep(&files, &granted)?;
+    if files.read(on_disk::DOMAIN)?.is_some() {
+        let own = files.domain()?;
+        if own != joined.domain {
+            return Err(JoinError::Files(format!(
+                "pki/domain says {own}, and this token is of {}: where that is the authority of this member's cluster, \
+                 move pki away, and come again with another token",
+                joined.domain
+            )));
+        }
+        attempt.keep(&files, &granted)?;
+    } else {
+        // It has run without certificates so far; with the domain, which comes last, it begins to use them.
+        write_seal_key(&files, &granted)?;
+        attempt.keep(&files, &granted)?;
+        files.write(on_disk::DOMAIN, joined.domain.to_string().as_bytes())?;
+    }
     attempt_over(&files)?;
     Ok(joined)
+}
+
+fn write_seal_key(files: &Files, granted: &JoinGranted) -> Result<(), JoinError> {
+    let seal_key = <[u8; 32]>::try_from(&granted.seal_key[..]);
+    let seal_key = seal_key.map_err(|_| unusable("its seal key is none"))?;
+    let seal_key = kvorum_pki::seal::SealKey::from_bytes(seal_key);
+    Ok(files.write(on_disk::SEAL_KEY, seal_key.to_text().as_bytes())?)
 }
 
 pub(super) fn unusable(why: &str) -> JoinError {

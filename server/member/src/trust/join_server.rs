@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kvorum_core::membership::PeerUrl;
 use kvorum_core::reply::Reply;
 use kvorum_core::trust::{Trust, TrustRefused};
 use kvorum_core::{Error, MemberId};
@@ -17,11 +16,13 @@ use kvorum_proto::kvorumpb::{
 use super::admin::{Clerk, Listing, TrustCallError, Wish};
 use super::leader::StepError;
 use super::membership::{Joining, id_of};
+use super::place;
 use crate::handle::Handle;
 use crate::member_calls::MemberCallError;
 use crate::peer::JoinAsk;
 
 mod purpose;
+mod taken;
 
 /// Longest name of a member, bytes.
 const NAME_BYTES_MAX: usize = 256;
@@ -208,6 +209,10 @@ async fn join(handle: &Handle, clerk: &Clerk, ask: &JoinAsk) -> Result<JoinGrant
     if request.name.len() > NAME_BYTES_MAX || request.peer_urls.len() > URLS_MAX {
         return Err(TrustRefused::Malformed.into());
     }
+    if !request.name.is_empty() {
+        kvorum_pki::check_name(&request.name)
+            .map_err(|error| Refusal::new(JoinRefusal::Malformed, error))?;
+    }
     // A token that was just made elsewhere is known here, too.
     handle.read_barrier().await?;
     let trust = handle.trust();
@@ -215,7 +220,7 @@ async fn join(handle: &Handle, clerk: &Clerk, ask: &JoinAsk) -> Result<JoinGrant
         return Err(TrustRefused::NotReady.into());
     }
     let csr_sha256 = csr::digest(&request.csr_der);
-    check_proof(&trust, ask, &csr_sha256)?;
+    check_proof(clerk, &trust, ask, &csr_sha256)?;
     purpose::check(&trust, request)?;
     csr::verify(&request.csr_der).map_err(|error| Refusal::new(JoinRefusal::Malformed, error))?;
     let burn = TokenBurn {
@@ -234,7 +239,8 @@ async fn join(handle: &Handle, clerk: &Clerk, ask: &JoinAsk) -> Result<JoinGrant
                 peer_urls: request.peer_urls.clone(),
                 votes: token.role() == TokenRole::Voter,
             };
-            let members = handle.member_join(&wish).await?;
+            let members = handle.member_join(&wish).await;
+            let members = members.map_err(|error| taken::told(handle, &wish.peer_urls, error))?;
             node(handle, clerk, ask, &token, id, members).await
         }
         TokenRole::Rejoin => {
@@ -249,11 +255,16 @@ async fn join(handle: &Handle, clerk: &Clerk, ask: &JoinAsk) -> Result<JoinGrant
 }
 
 /// The proof is of the token's secret and of this very connection, so that nobody in between can use it.
-fn check_proof(trust: &Trust, ask: &JoinAsk, csr_sha256: &[u8; 32]) -> Result<(), Refusal> {
+fn check_proof(
+    clerk: &Clerk,
+    trust: &Trust,
+    ask: &JoinAsk,
+    csr_sha256: &[u8; 32],
+) -> Result<(), Refusal> {
     let token = trust.token(&ask.request.token_id);
     let token = token.ok_or(TrustRefused::TokenUnknown)?;
-    let digest = <[u8; 32]>::try_from(&token.secret_sha256[..]);
-    let digest = digest.map_err(|_| TrustRefused::TokenUnknown)?;
+    let digest = clerk.authority.digest(token);
+    let digest = digest.ok_or(TrustRefused::TokenUnknown)?;
     match proof::verify(&digest, &ask.exporter, csr_sha256, &ask.request.proof) {
         true => Ok(()),
         false => Err(Refusal::new(
@@ -279,20 +290,7 @@ async fn node(
     let name = [&token.name, &own.name, &ask.request.name];
     let name = name.into_iter().find(|name| !name.is_empty());
     let name = name.cloned().unwrap_or_default();
-    let hosts = own
-        .peer_ur_ls
-        .iter()
-        .filter_map(|url| PeerUrl::parse(url).ok());
-    let wish = Wish {
-        csr_der: &ask.request.csr_der,
-        subject: Subject::Node {
-            member_id: id.0,
-            member_name: name.clone(),
-            names: hosts.map(|url| url.host).collect(),
-        },
-        // Ends before the one that the member soon makes for itself, which is thus known as the newer one.
-        life_s: (clerk.node_life_s - 1).max(1),
-    };
+    let wish = place::wish(clerk, &ask.request.csr_der, own, &name);
     // What the burn brought about is there by now.
     let trust = handle.trust();
     let (chain, _) = clerk.sign(&trust, &wish)?;

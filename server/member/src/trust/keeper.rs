@@ -1,9 +1,9 @@
 //! The task beside a member that keeps its certificates.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use kvorum_core::trust::{Stage, Trust, TrustRefused};
+use kvorum_core::trust::{Stage, Trust, TrustRefused, made_by_member};
 use kvorum_core::{Error, MemberId};
 use kvorum_pki::{LiveTls, spki_sha256};
 use kvorum_proto::kvorumpb::{TrustAck, TrustInit, trust_op::Op};
@@ -32,6 +32,8 @@ const JOINS_MAX: usize = 16;
 const LOOK_MAX: Duration = Duration::from_secs(2);
 /// So much of a look waits for the cluster, as long as this member does not know where it stands.
 const CATCH_UP: Duration = Duration::from_millis(500);
+/// A leader that has just begun does not know yet whom it can reach.
+const SETTLED: Duration = Duration::from_secs(5);
 /// Between two looks while something is due.
 const LOOK_SOON: Duration = Duration::from_secs(1);
 /// Between two looks while nothing is.
@@ -46,6 +48,8 @@ pub struct Keeper {
     listeners: Listeners,
     /// It has seen what the cluster knew after its start.
     is_current: bool,
+    /// Since when it leads, as far as it has looked.
+    leads: Option<Instant>,
     /// The roots in the file are not those that are trusted.
     unwritten_roots: bool,
     /// The last failure that was told.
@@ -83,6 +87,7 @@ impl Keeper {
             own,
             listeners,
             is_current: false,
+            leads: None,
             unwritten_roots: false,
             told: None,
         })
@@ -229,13 +234,15 @@ impl Keeper {
             true => self.tell(handle, trust).await,
             false => Ok(()),
         };
-        if handle.leads() {
-            leader::step(handle, &self.authority, trust, jitter).await?;
+        if let Some(leads) = self.leads_since(handle) {
+            let is_settled = leads >= SETTLED;
+            leader::step(handle, &self.authority, trust, jitter, is_settled).await?;
         }
         told?;
         renewing?;
         let stage = trust.progress(&handle.member_table(), unix_s()).stage;
-        if stage != Stage::None {
+        // A member that does not know yet where it stands has told nothing of itself, and others wait for that.
+        if stage != Stage::None || !self.is_current {
             return Ok(LOOK_SOON);
         }
         let left = self.own.due_unix_s(jitter).saturating_sub(unix_s());
@@ -243,12 +250,24 @@ impl Keeper {
         Ok(left.clamp(LOOK_SOON, LOOK_LATER))
     }
 
+    /// For how long this member leads; none if it does not.
+    fn leads_since(&mut self, handle: &Handle) -> Option<Duration> {
+        match handle.leads() {
+            true => Some(self.leads.get_or_insert_with(Instant::now).elapsed()),
+            false => {
+                self.leads = None;
+                None
+            }
+        }
+    }
+
     /// The founder's authority becomes the cluster's.
     async fn found(&mut self, handle: &Handle) -> Result<(), StepError> {
-        if !handle.leads() {
-            return Ok(());
-        }
         let Some(founding) = self.files.read(FOUNDING)? else {
+            if !handle.leads() {
+                // Another member's authority is on its way here.
+                return Ok(());
+            }
             return Err(TrustError::State(
                 "there is no authority in it, and no pki/founding to begin one with; were these files put beside a \
                  restored snapshot? `kvorum snapshot restore --pki-dir` keeps the authority",
@@ -302,7 +321,11 @@ impl Keeper {
 
     async fn tell(&self, handle: &Handle, trust: &Trust) -> Result<(), StepError> {
         self.acknowledge(handle, trust).await?;
-        self.list_admin(handle, trust).await
+        self.list_admin(handle, trust).await?;
+        if let Some(seen) = self.listeners.seen.news(trust) {
+            handle.trust_change(seen).await?;
+        }
+        Ok(())
     }
 
     /// Tells the cluster what this member trusts and shows.
@@ -345,7 +368,7 @@ impl Keeper {
             return Ok(());
         };
         let kind = kvorum_proto::kvorumpb::CertificateKind::Admin;
-        let by = format!("member {:x}", self.options.member_id.0);
+        let by = made_by_member(self.options.member_id);
         let earlier = trust
             .certificates()
             .filter(|c| c.kind() == kind && c.issued_by == by && c.subject == ROOT_USER);

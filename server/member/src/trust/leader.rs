@@ -6,11 +6,12 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use kvorum_core::auth::Caller;
 use kvorum_core::membership::Members;
-use kvorum_core::trust::{Stage, Trust};
+use kvorum_core::trust::{EVICTED_BY, Stage, Trust};
 use kvorum_core::{Error, MemberId};
 use kvorum_pki::Validity;
 use kvorum_proto::kvorumpb::{
-    IssuerChange, RotationBegin, RotationDrop, RotationForce, TrustForget, TrustOp, trust_op::Op,
+    IssuerChange, RotationBegin, RotationDrop, RotationForce, TrustDenial, TrustForget, TrustOp,
+    trust_denial::Subject, trust_op::Op,
 };
 
 use super::TrustError;
@@ -79,12 +80,33 @@ pub(crate) fn begin(
     }))
 }
 
-/// Does without those who are not there.
-pub(crate) fn force(trust: &Trust, without: &[MemberId]) -> Op {
+/// What a rotation is not to wait for any longer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Without {
+    /// The members that the leader cannot reach now. Their certificates of the old root are worth nothing when it goes.
+    pub members: bool,
+    /// The rest of the grace period.
+    pub grace: bool,
+}
+
+pub(crate) fn force(trust: &Trust, without: Without) -> Op {
     Op::RotationForce(RotationForce {
         after: trust.authority(),
-        without_members: without.iter().map(|id| id.0).collect(),
-        end_grace: true,
+        end_grace: without.grace,
+        without_unreached: without.members,
+        ..RotationForce::default()
+    })
+}
+
+/// Somebody wants to go on without the members that are not there: those whom the leader does not reach.
+fn name_unreached(handle: &Handle, trust: &Trust) -> Op {
+    let unreached = handle.unreached();
+    tracing::warn!(members = ?unreached, "the rotation goes on without members that cannot be reached");
+    Op::RotationForce(RotationForce {
+        after: trust.authority(),
+        without_members: unreached.iter().map(|id| id.0).collect(),
+        unreached_named: true,
+        ..RotationForce::default()
     })
 }
 
@@ -94,7 +116,13 @@ pub(crate) async fn step(
     authority: &Authority,
     trust: &Trust,
     jitter: u32,
+    is_settled: bool,
 ) -> Result<(), StepError> {
+    let wishes = trust.rotation().is_some_and(|r| r.without_unreached);
+    if wishes && is_settled {
+        handle.trust_change(name_unreached(handle, trust)).await?;
+        return Ok(());
+    }
     let progress = trust.progress(&handle.member_table(), unix_s());
     let due = match progress.stage {
         Stage::Issuer => Some(next_root_issues(authority, trust)?),
@@ -104,9 +132,19 @@ pub(crate) async fn step(
         }
     };
     let Some(op) = due else {
+        // First: where the table of denials is full, this is what makes room in it.
         if trust.has_old_rows(unix_s()) {
             let forget = Op::Forget(TrustForget {});
             handle.trust_change(forget).await?;
+        }
+        if let Some(serial) = trust.next_evicted() {
+            // It is refused already; this says since when, and is kept where the cluster goes on from a snapshot.
+            let denial = TrustDenial {
+                subject: Some(Subject::Serial(serial.clone())),
+                denied_by: EVICTED_BY.to_owned(),
+                ..TrustDenial::default()
+            };
+            handle.trust_change(Op::Deny(denial)).await?;
         }
         return Ok(());
     };

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::TrustError;
 use super::clients::ClientTrust;
+use super::seen::Seen;
 use crate::clock::unix_s;
 use crate::peer::{OwnConfig, OwnTls};
 
@@ -23,6 +24,7 @@ pub(crate) struct Listeners {
     pub(crate) console: LiveTls,
     pub(crate) peer: OwnTls,
     trust: watch::Sender<Arc<Trust>>,
+    pub(crate) seen: Seen,
     client_certs: ClientCerts,
     number: u64,
 }
@@ -54,6 +56,7 @@ impl Listeners {
             console: LiveTls::new(console),
             peer: OwnTls::default(),
             trust: watch::channel(trust.clone()).0,
+            seen: Seen::default(),
             client_certs,
             number: 0,
         };
@@ -62,7 +65,7 @@ impl Listeners {
     }
 
     pub(crate) fn client_trust(&self) -> ClientTrust {
-        ClientTrust::new(self.trust.subscribe())
+        ClientTrust::new(self.trust.subscribe(), self.seen.clone())
     }
 
     pub(crate) fn trusted(&self) -> Arc<Trust> {

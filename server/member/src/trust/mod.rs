@@ -10,6 +10,7 @@
 //! so only while it is listed as a member.
 
 mod admin;
+mod asked;
 mod authority;
 mod carried;
 mod clients;
@@ -21,8 +22,10 @@ mod keeper;
 mod leader;
 mod live;
 mod membership;
+mod place;
 mod renewal;
 mod revocation_list;
+mod seen;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -37,6 +40,8 @@ pub use clients::{ClientIdentity, ClientTrust};
 pub use enrol::{Enrolled, Enrolment, enrol};
 pub use join::{JoinError, JoinOptions, Joined, join, rejoin};
 pub use keeper::Keeper;
+pub use leader::Without;
+pub(crate) use place::{NewPlace, is_at};
 
 /// How the certificates of a member are kept.
 #[derive(Clone, Debug)]
@@ -72,7 +77,10 @@ pub enum TrustError {
         source: kvorum_pki::PkiError,
     },
     /// A key in the replicated state cannot be opened with this member's seal key.
-    #[error("{0} cannot be opened with pki/seal.key: is that file another cluster's?")]
+    #[error(
+        "{0} cannot be opened with pki/seal.key: is that file another cluster's? Copy pki/seal.key of another member of this \
+         cluster over it, and start this member again"
+    )]
     Sealed(&'static str),
     /// What is in the files belongs to another authority than what is in the snapshot.
     #[error("{0}")]

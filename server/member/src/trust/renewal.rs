@@ -8,6 +8,8 @@ use kvorum_pki::files as on_disk;
 use kvorum_pki::{
     Bundle, EXPIRED_GRACE_S, Issuer, KeyPair, Serial, Subject, Validity, identity_of, spki_sha256,
 };
+use kvorum_proto::kvorumpb::TrustIssuer;
+use rustls_pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::authority::{Authority, der};
@@ -45,10 +47,15 @@ pub(crate) struct Renewed {
 /// What a certificate ought to be.
 struct Wanted<'a> {
     issuer_spki: [u8; 32],
+    /// What stands above it in its chain: nothing of a root that is gone, as some clients (OpenSSL's) follow the first
+    /// signature they find and look for no other.
+    above: &'a [CertificateDer<'static>],
     names: Option<&'a [String]>,
     jitter: u32,
     now: i64,
     is_current: bool,
+    /// Serials that nobody accepts any more.
+    denied: &'a BTreeSet<Serial>,
 }
 
 impl Wanted<'_> {
@@ -58,17 +65,39 @@ impl Wanted<'_> {
             .validity()
             // One from the future was made by a clock that was wrong.
             .is_ok_and(|v| v.holds(self.now) && !v.is_due(self.now, self.jitter));
-        let above = chain.certificates().iter().skip(1);
-        let is_of_issuer = above
-            .filter_map(|c| spki_sha256(c).ok())
-            .any(|spki| spki == self.issuer_spki)
-            // Its own certificate may know more than a member that has just begun.
-            || !self.is_current;
+        // Its own certificate may know more than a member that has just begun.
+        let is_of_issuer = self.is_of_issuer(bundle) || !self.is_current;
         let named = self
             .names
             .is_none_or(|names| has_names(chain.leaf(), names));
         fresh && is_of_issuer && named
     }
+
+    /// For one that no other member vouches for: what is refused is of no use. A copy of it may have been stolen, or it
+    /// is of the member that this one has taken the place of.
+    fn accepts(&self, bundle: &Bundle) -> bool {
+        let serial = bundle.chain().serial();
+        serial.is_ok_and(|serial| !self.denied.contains(&serial)) && self.fits(bundle)
+    }
+
+    fn is_of_issuer(&self, bundle: &Bundle) -> bool {
+        let mut above = bundle.chain().certificates().iter().skip(1);
+        above.any(|c| spki_sha256(c).is_ok_and(|spki| spki == self.issuer_spki))
+    }
+
+    /// For those that servers show: clients of many kinds judge the whole chain.
+    fn serves(&self, bundle: &Bundle) -> bool {
+        let above = bundle.chain().certificates().get(1..).unwrap_or_default();
+        let wanted = self.above;
+        let is_whole = above.len() == wanted.len() && wanted.iter().all(|c| above.contains(c));
+        self.fits(bundle) && (is_whole || !self.is_current)
+    }
+}
+
+/// What stands above a certificate of this issuer in its chain.
+fn above(issuer: &TrustIssuer) -> Vec<CertificateDer<'static>> {
+    let cross = Some(&issuer.cross_der).filter(|cross| !cross.is_empty());
+    cross.into_iter().chain([&issuer.der]).map(der).collect()
 }
 
 /// True if a certificate is valid for exactly these names.
@@ -102,10 +131,14 @@ fn has_names(leaf: &[u8], names: &[String]) -> bool {
 
 impl Own {
     pub(crate) fn load(files: &Files) -> Result<Self, TrustError> {
+        let admin = files.admin()?;
+        if let Some(Err(error)) = admin.as_ref().map(|bundle| files.mend_admin(bundle)) {
+            tracing::warn!(%error, "the administrator's files for etcdctl are not those of this member");
+        }
         Ok(Self {
             node: files.node()?,
             console: files.console()?,
-            admin: files.admin()?,
+            admin,
             join: None,
             renewed: Renewed::default(),
             told: None,
@@ -170,22 +203,26 @@ impl Own {
         let spki =
             spki_sha256(&der(&kept.der)).map_err(TrustError::pki("the issuing certificate"))?;
         let names = &renewing.options.names[..];
+        let above = above(kept);
         let wanted = |names| Wanted {
             issuer_spki: spki,
+            above: &above,
             names,
             jitter: renewing.jitter,
             now: unix_s(),
             is_current: renewing.is_current,
+            denied: &renewing.accepted.denied_serials,
         };
         let lacks = |bundle: Option<&Bundle>, names| {
-            let fits = |bundle| wanted(names).fits(bundle);
-            !bundle.is_some_and(fits)
+            let serves = |bundle| wanted(names).serves(bundle);
+            !bundle.is_some_and(serves)
         };
         let (node, console) = (
             lacks(Some(&self.node), Some(names)) || !self.is_own(renewing),
             lacks(self.console.as_ref(), Some(names)),
         );
-        let admin = lacks(self.admin.as_ref(), None);
+        let admin = self.admin.as_ref();
+        let admin = !admin.is_some_and(|bundle| wanted(None).accepts(bundle));
         let join = lacks(self.join.as_ref(), None);
         let wishes = node || console || admin || join;
         if !wishes || !self.may_sign(renewing) {

@@ -2,6 +2,7 @@
 //! certificates are renewed, how the root is changed, and who is sent away.
 #![allow(clippy::print_stdout, reason = "figures are told in the test's output")]
 
+mod evicted;
 mod host;
 mod joining;
 mod renewing;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kvorum_core::trust::Stage;
+use kvorum_member::trust::Without;
 use kvorum_proto::kvorumpb::TokenRole;
 
 use crate::host::{Host, three, until};
@@ -77,7 +78,12 @@ async fn the_old_root_stays_while_a_member_is_away_unless_forced() {
     .await;
     assert_eq!(handle.trust_progress().stage, Stage::Bundle);
     assert_eq!(roots(&hosts[0]), [1, 2]);
-    handle.trust_rotate_force().await.expect("forced");
+    let without = Without {
+        members: true,
+        grace: false,
+    };
+    let forced = handle.trust_rotate_force(without).await;
+    forced.expect("the leader says whom it does not reach");
     is_over(&hosts[..2], 2).await;
     hosts[0].put("without it").await.expect("served");
 }

@@ -64,6 +64,32 @@ fn what_is_written_is_read_back_and_closed_to_others() {
 }
 
 #[test]
+fn nothing_is_written_or_removed_through_a_link_to_a_directory() {
+    let (place, outside) = (Place::new(), Place::new());
+    write_secret(&outside.0, SEAL_KEY, b"theirs").expect("written");
+    let link = place.0.join("linked");
+    symlink(&outside.0, &link).expect("ours");
+    let written = write_secret(&link, NODE_PEM, b"secret");
+    assert!(
+        matches!(written, Err(FileRefused::Link { .. })),
+        "{written:?}"
+    );
+    let removed = remove(&link, SEAL_KEY);
+    assert!(
+        matches!(removed, Err(FileRefused::Link { .. })),
+        "{removed:?}"
+    );
+    assert_eq!(fs::read_dir(&outside.0).expect("ours").count(), 1);
+    let file = place.0.join("file");
+    fs::write(&file, "no directory").expect("ours");
+    let written = write_secret(&file, NODE_PEM, b"secret");
+    assert!(
+        matches!(written, Err(FileRefused::Kind { .. })),
+        "{written:?}"
+    );
+}
+
+#[test]
 fn what_a_dead_process_left_behind_is_no_obstacle_and_no_trap() {
     let place = Place::new();
     let outside = place.0.join("outside");

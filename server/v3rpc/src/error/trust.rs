@@ -44,6 +44,10 @@ pub(super) const fn wire(refused: TrustRefused) -> (Code, &'static str) {
             "kvorum: too many tokens, certificates or denials are kept already",
         ),
         TrustRefused::NotDenied => (NotFound, "kvorum: there is no such denial"),
+        TrustRefused::MemberRemoved => (
+            FailedPrecondition,
+            "kvorum: this certificate is refused because its member was removed, which cannot be taken back",
+        ),
         TrustRefused::UserDenied => (
             PermissionDenied,
             "kvorum: this user was revoked: `kvorum cert unrevoke --user NAME` takes that back",

@@ -19,6 +19,7 @@ use super::transcode::{Json, Malformed, Values};
 use crate::{
     context::IoContext,
     error::{Code, Status},
+    shares::{self, Share},
 };
 
 /// Why a body cannot be read to its end.
@@ -66,15 +67,18 @@ pub(super) struct Incoming {
     waiting: Arc<Semaphore>,
     /// The part of it that this body has taken.
     taken: Option<OwnedSemaphorePermit>,
+    /// What its client has in all such bodies.
+    counted: shares::Body,
     body_timeout: Duration,
     /// Runs while a value is not complete.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Incoming {
-    pub(super) fn new(body: RequestBody, cx: &IoContext) -> Self {
+    pub(super) fn new(body: RequestBody, cx: &IoContext, share: &Arc<Share>) -> Self {
         Self::within(
             body,
+            share.body(),
             value_bytes_max(cx.options.message_bytes_max()),
             Arc::clone(&cx.gateway.shared.waiting),
             cx.options.body_timeout,
@@ -83,6 +87,7 @@ impl Incoming {
 
     fn within(
         body: RequestBody,
+        counted: shares::Body,
         value_bytes_max: usize,
         waiting: Arc<Semaphore>,
         body_timeout: Duration,
@@ -94,6 +99,7 @@ impl Incoming {
             value_bytes_max,
             waiting,
             taken: None,
+            counted,
             body_timeout,
             timer: None,
         }
@@ -138,6 +144,8 @@ impl Incoming {
     }
 
     fn take(&mut self, piece: &[u8]) -> Result<(), Refusal> {
+        let counted = self.counted.grow(piece.len());
+        counted.map_err(|crowded| Refusal::Limit(crowded.into()))?;
         let wanted = u32::try_from(piece.len()).unwrap_or(u32::MAX);
         let more = Arc::clone(&self.waiting)
             .try_acquire_many_owned(wanted)
@@ -155,6 +163,7 @@ impl Incoming {
         self.timer = None;
         if self.values.waiting() == 0 {
             self.taken = None;
+            self.counted.clear();
         }
     }
 
@@ -177,7 +186,7 @@ impl Incoming {
 }
 
 /// Base64 takes a third more than what it stands for; the rest is names and blanks.
-pub(super) const fn value_bytes_max(message_bytes_max: usize) -> usize {
+pub(crate) const fn value_bytes_max(message_bytes_max: usize) -> usize {
     message_bytes_max.saturating_mul(2)
 }
 
@@ -227,7 +236,13 @@ mod tests {
     }
 
     fn incoming(body: &[&'static str], waiting: &Arc<Semaphore>, timeout: Duration) -> Incoming {
-        Incoming::within(pieces(body), 10, Arc::clone(waiting), timeout)
+        Incoming::within(
+            pieces(body),
+            Share::endless().body(),
+            10,
+            Arc::clone(waiting),
+            timeout,
+        )
     }
 
     async fn next(incoming: &mut Incoming) -> Result<Option<Json>, Status> {
@@ -256,7 +271,13 @@ mod tests {
                 Err(Broken::from("the caller is gone")),
             ];
             let body: RequestBody = Box::pin(StreamBody::new(stream::iter(frames)));
-            let mut incoming = Incoming::within(body, 10, Arc::clone(&waiting), LONG);
+            let mut incoming = Incoming::within(
+                body,
+                Share::endless().body(),
+                10,
+                Arc::clone(&waiting),
+                LONG,
+            );
             if begun.starts_with("{}") {
                 next(&mut incoming).await.expect("valid").expect("complete");
             }

@@ -19,7 +19,11 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{metadata::Call, routes::Route};
+use super::{
+    callers::{CALLER, Introduced},
+    metadata::Call,
+    routes::Route,
+};
 use crate::{
     accept::Stop,
     compression::Encoding,
@@ -27,7 +31,8 @@ use crate::{
     context::IoContext,
     error::{Code, Status},
     frame::{self, Frames},
-    http2, identity,
+    http2::{self, WINDOW_BYTES_MAX},
+    identity,
     options::Scope,
     peer::Peer,
     shares::Share,
@@ -37,8 +42,6 @@ use crate::{
 const PIPE_BYTES: usize = 256 * 1024;
 /// What an answer may be ahead of its reader.
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
-/// Streams hold back each other's answers not at all.
-const CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
 /// As many answers as fit into 32 bits: what is read here was made here.
 const ANSWER_BYTES_MAX: usize = u32::MAX as usize;
 
@@ -47,6 +50,7 @@ pub(super) struct Exchange {
     pub(super) request: SendStream<Bytes>,
     answer: Answer,
     _place: OwnedSemaphorePermit,
+    _caller: Introduced,
 }
 
 /// How far the answer has come.
@@ -119,7 +123,7 @@ pub(super) async fn start(
     call: &Call,
 ) -> Result<Exchange, Status> {
     let starting = async {
-        let places = Arc::clone(&cx.gateway.shared.places);
+        let places = Arc::clone(call.share.through_gateway());
         let place = places.acquire_owned().await.map_err(|_| gone())?;
         if call
             .deadline
@@ -131,12 +135,15 @@ pub(super) async fn start(
         Ok((place, sender))
     };
     let (place, mut sender) = within(call.deadline, starting).await?;
-    let request = request(route, call).map_err(|error| Status::internal(error.to_string()))?;
+    let caller = Introduced::new(cx, &call.share);
+    let request = request(route, call, &caller);
+    let request = request.map_err(|error| Status::internal(error.to_string()))?;
     let (answer, request) = sender.send_request(request, false).map_err(|_| gone())?;
     Ok(Exchange {
         request,
         answer: Answer::Awaited(answer),
         _place: place,
+        _caller: caller,
     })
 }
 
@@ -171,7 +178,7 @@ async fn connect(cx: &Rc<IoContext>) -> Result<SendRequest<Bytes>, Status> {
     tokio::task::spawn_local(serve(Rc::clone(cx), far, cx.stop.clone()));
     let (sender, connection) = h2::client::Builder::new()
         .initial_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES_MAX)
         .enable_push(false)
         .handshake(near)
         .await
@@ -188,11 +195,12 @@ async fn connect(cx: &Rc<IoContext>) -> Result<SendRequest<Bytes>, Status> {
 async fn serve(cx: Rc<IoContext>, mut far: DuplexStream, stop: Stop) {
     let entry = Entry {
         scope: Scope::Client,
+        is_loopback: false,
         secure: true,
         peer: Peer::Gateway,
         // Each call says it itself.
         from: None,
-        // Each call was counted for its own caller before it came here.
+        // Each call is counted for its own caller.
         share: Share::endless(),
     };
     let served = async {
@@ -204,7 +212,7 @@ async fn serve(cx: Rc<IoContext>, mut far: DuplexStream, stop: Stop) {
     }
 }
 
-fn request(route: &Route, call: &Call) -> Result<Request<()>, http::Error> {
+fn request(route: &Route, call: &Call, caller: &Introduced) -> Result<Request<()>, http::Error> {
     let mut request = Request::builder()
         .method(Method::POST)
         .version(Version::HTTP_2)
@@ -216,6 +224,7 @@ fn request(route: &Route, call: &Call) -> Result<Request<()>, http::Error> {
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/grpc"),
     );
+    headers.insert(CALLER, HeaderValue::from(caller.number()));
     if let Some(from) = call.from {
         headers.insert(identity::SOURCE, HeaderValue::try_from(from.to_string())?);
     }

@@ -5,6 +5,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use tokio::time::Instant;
 
+use super::callers;
 use crate::{
     connection::Entry,
     error::{Code, Status},
@@ -27,6 +28,7 @@ const RESERVED: &[&str] = &[
     "te",
     "transfer-encoding",
     "upgrade",
+    callers::CALLER,
     identity::SOURCE,
 ];
 
@@ -48,19 +50,19 @@ impl Origin {
 }
 
 /// What a caller says beside the message.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Call {
     pub(super) metadata: HeaderMap,
     pub(super) deadline: Option<Instant>,
     /// Where it comes from.
     pub(super) from: Option<IpAddr>,
     /// What it counts against.
-    pub(super) share: Option<Arc<Share>>,
+    pub(super) share: Arc<Share>,
 }
 
 impl Call {
     /// Reads the head of a request.
-    pub(super) fn read(headers: &HeaderMap) -> Result<Self, Status> {
+    pub(super) fn read(origin: &Origin, headers: &HeaderMap) -> Result<Self, Status> {
         let timeout = match headers.get("grpc-timeout") {
             None => None,
             Some(value) => timeout(value)?,
@@ -82,8 +84,8 @@ impl Call {
         Ok(Self {
             metadata,
             deadline: timeout.map(|timeout| Instant::now() + timeout),
-            from: None,
-            share: None,
+            from: origin.from,
+            share: Arc::clone(&origin.share),
         })
     }
 }
@@ -135,7 +137,11 @@ mod tests {
     fn read(name: &'static str, value: &'static str) -> Result<Call, Status> {
         let mut headers = HeaderMap::new();
         headers.insert(name, HeaderValue::from_static(value));
-        Call::read(&headers)
+        let origin = Origin {
+            share: Share::endless(),
+            from: None,
+        };
+        Call::read(&origin, &headers)
     }
 
     #[test]
@@ -149,6 +155,7 @@ mod tests {
             "grpc-metadata-te",
             "grpc-metadata-content-type",
             "grpc-metadata-kvorum-source",
+            "grpc-metadata-kvorum-caller",
             "range",
         ] {
             let call = read(name, "x").expect("valid");

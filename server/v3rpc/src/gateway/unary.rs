@@ -23,9 +23,6 @@ use crate::{
 /// Answers from this size on are written as JSON on a thread of their own: other callers wait meanwhile.
 const LARGE_ANSWER_BYTES: usize = 256 * 1024;
 
-/// Calls that wait for other callers, and count for nobody meanwhile.
-const WAIT: [&str; 2] = ["/v3lockpb.Lock/Lock", "/v3electionpb.Election/Campaign"];
-
 /// Answers one call.
 pub(super) async fn serve(
     cx: &Rc<IoContext>,
@@ -46,12 +43,6 @@ async fn answer(
     incoming: &mut Incoming,
 ) -> Result<(Vec<u8>, Hold), Status> {
     let request = read_only(route, call, incoming).await?;
-    let _place = match &call.share {
-        Some(share) if !WAIT.contains(&route.rpc.as_str()) => {
-            within(call.deadline, async { Ok(share.enter().await) }).await?
-        }
-        _ => None,
-    };
     let mut exchange = inner::start(cx, route, call).await?;
     exchange.send_only(&request)?;
     drop(request);

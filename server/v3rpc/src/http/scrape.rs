@@ -11,7 +11,10 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use kvorum_member::Handle;
 
 use super::{HttpEndpoints, go_error, text};
-use crate::metrics::{EdgeMetrics, text::render};
+use crate::{
+    metrics::{EdgeMetrics, text::render},
+    shares::OwnPlace,
+};
 
 const PROMETHEUS_TEXT: HeaderValue =
     HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8; escaping=underscores");
@@ -35,11 +38,20 @@ impl Drop for InFlight {
 
 impl HttpEndpoints {
     /// Some thousand lines: made on a thread of their own, so that no client waits for them.
-    pub(super) async fn scrape(&self, headers: &HeaderMap) -> Response<Bytes> {
+    pub(super) async fn scrape(
+        &self,
+        headers: &HeaderMap,
+        place: Option<OwnPlace>,
+    ) -> Response<Bytes> {
         let handle = self.handle.clone();
         let gzip = accepts_gzip(headers);
         let in_flight = InFlight::new(&self.metrics);
-        let made = tokio::task::spawn_blocking(move || body(&handle, gzip)).await;
+        let made = tokio::task::spawn_blocking(move || {
+            // The work goes on when its scraper is gone.
+            let _place = place;
+            body(&handle, gzip)
+        });
+        let made = made.await;
         drop(in_flight);
         match made {
             Ok(Ok(body)) => {

@@ -1,5 +1,6 @@
 //! Tests of a connection against scripted bytes of a peer on loopback.
 
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
 
 use super::*;
@@ -9,7 +10,7 @@ use crate::http2::hpack;
 fn pair(slots: u32, settings: &[(u16, u32)]) -> (Connection, TcpStream) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("free port");
     let address = listener.local_addr().expect("bound");
-    let mut client = Connection::open(address, slots).expect("listening");
+    let mut client = Connection::open(&Dial::plain(address), slots).expect("listening");
     let (mut server, _) = listener.accept().expect("connected");
     assert!(client.flush().expect("small write"));
     let mut preface = vec![0; frame::PREFACE.len()];

@@ -22,9 +22,7 @@ pub(super) fn Tokens(
         .filter(|token| token.state == TokenState::Open)
         .collect();
     let list = match open.is_empty() {
-        true => {
-            view! { <p class="quiet">"No token is open: no machine can join now."</p> }.into_any()
-        }
+        true => view! { <p class="quiet">"No token is open: nobody can join now."</p> }.into_any(),
         false => view! { <Table tokens=open may_change asking/> }.into_any(),
     };
     view! {
@@ -81,9 +79,17 @@ fn Table(tokens: Vec<TokenRow>, may_change: bool, asking: Asking) -> impl IntoVi
     }
 }
 
+/// What a token can be made for here, and in which words.
+const ROLES: [(TokenFor, &str); 4] = [
+    (TokenFor::Voter, "A member that votes"),
+    (TokenFor::Learner, "A member that learns and never votes"),
+    (TokenFor::Client, "A client"),
+    (TokenFor::Admin, "An administrator"),
+];
+
 #[component]
 fn Create(again: RwSignal<u32>) -> impl IntoView {
-    let (name, learner) = (RwSignal::new(String::new()), RwSignal::new(false));
+    let (name, role) = (RwSignal::new(String::new()), RwSignal::new(TokenFor::Voter));
     let (busy, failure) = (RwSignal::new(false), RwSignal::new(None));
     let made = made();
     let submit = move |event: SubmitEvent| {
@@ -94,10 +100,7 @@ fn Create(again: RwSignal<u32>) -> impl IntoView {
         busy.set(true);
         failure.set(None);
         let wish = TokenWish {
-            role: match learner.get_untracked() {
-                true => TokenFor::Learner,
-                false => TokenFor::Voter,
-            },
+            role: role.get_untracked(),
             name: name.get_untracked().trim().to_owned(),
             life_s: 0,
         };
@@ -106,7 +109,7 @@ fn Create(again: RwSignal<u32>) -> impl IntoView {
             let _ = busy.try_set(false);
             match answer {
                 Ok(token) => {
-                    made.set(Some(token));
+                    made.set(Some((wish.role, token)));
                     again.update(|again| *again += 1);
                 }
                 Err(refused) => {
@@ -115,57 +118,106 @@ fn Create(again: RwSignal<u32>) -> impl IntoView {
             }
         });
     };
+    let label = Signal::derive(move || match role.get() {
+        TokenFor::Admin => "Make a token for ten minutes",
+        _ => "Make a token for half an hour",
+    });
     view! {
         <Made/>
         <details class="more">
-            <summary>"Let a machine join"</summary>
+            <summary>"Let somebody in"</summary>
             <form class="form" on:submit=submit>
-                <div class="field">
-                    <label for="token-name">"Name of the member"</label>
-                    <input
-                        id="token-name"
-                        autocomplete="off"
-                        autocapitalize="none"
-                        spellcheck="false"
-                        aria-describedby="token-name-hint"
-                        prop:value=name
-                        on:input=move |event| name.set(event_target_value(&event))
-                    />
-                    <p class="quiet small" id="token-name-hint">"Leave it empty for any name."</p>
-                </div>
-                <label class="option">
-                    <input
-                        type="checkbox"
-                        prop:checked=learner
-                        on:change=move |event| learner.set(event_target_checked(&event))
-                    />
-                    "It learns and never votes"
-                </label>
+                <Roles role/>
+                <Name name role/>
                 <Refused failure/>
-                <Send label="Make a token for half an hour" busy/>
+                <Send label busy/>
             </form>
         </details>
     }
 }
 
+#[component]
+fn Roles(role: RwSignal<TokenFor>) -> impl IntoView {
+    let option = move |(value, label): (TokenFor, &'static str)| {
+        view! {
+            <label class="option">
+                <input
+                    type="radio"
+                    name="token-role"
+                    prop:checked=move || role.get() == value
+                    on:change=move |_| role.set(value)
+                />
+                {label}
+            </label>
+        }
+    };
+    view! {
+        <fieldset>
+            <legend>"Who is to come in"</legend>
+            {ROLES.into_iter().map(option).collect_view()}
+        </fieldset>
+    }
+}
+
+#[component]
+fn Name(name: RwSignal<String>, role: RwSignal<TokenFor>) -> impl IntoView {
+    let is_user = move || role.get().is_for_a_user();
+    let label = move || match is_user() {
+        true => "Name of the user",
+        false => "Name of the member",
+    };
+    let hint = move || match role.get() {
+        TokenFor::Client => {
+            "Its certificate says this name; with authentication on, it is this user."
+        }
+        TokenFor::Admin => {
+            "Whoever uses it may make tokens, revoke certificates and change the root."
+        }
+        _ => "Leave it empty for any name.",
+    };
+    view! {
+        <div class="field">
+            <label for="token-name">{label}</label>
+            <input
+                id="token-name"
+                autocomplete="off"
+                autocapitalize="none"
+                spellcheck="false"
+                aria-describedby="token-name-hint"
+                required=is_user
+                prop:value=name
+                on:input=move |event| name.set(event_target_value(&event))
+            />
+            <p class="quiet small" id="token-name-hint">{hint}</p>
+        </div>
+    }
+}
+
 /// The token that was made last, kept by the page and nowhere else.
-fn made() -> RwSignal<Option<TokenMade>> {
+fn made() -> RwSignal<Option<(TokenFor, TokenMade)>> {
     expect_context::<MadeToken>().0
 }
 
 /// Shared by the page, so that a look at the list does not take the token away.
 #[derive(Clone, Copy)]
-pub(super) struct MadeToken(pub(super) RwSignal<Option<TokenMade>>);
+pub(super) struct MadeToken(pub(super) RwSignal<Option<(TokenFor, TokenMade)>>);
 
 #[component]
 fn Made() -> impl IntoView {
     let token = made();
     move || {
-        token.get().map(|made| {
-            let command = format!("kvorum join {}", made.token.0);
+        token.get().map(|(role, made)| {
+            let command = format!("{} {}", role.command(), made.token.0);
+            let text = match role.is_for_a_user() {
+                true => {
+                    "Run this on the user's machine: key and certificate are written where it is run. It is shown once \
+                     and works once."
+                }
+                false => "Run this on the machine that is to join. It is shown once and works once.",
+            };
             view! {
                 <div class="made" role="status">
-                    <p>"Run this on the machine that is to join. It is shown once and works once."</p>
+                    <p>{text}</p>
                     <Command text=command/>
                     <button on:click=move |_| token.set(None)>"Done"</button>
                 </div>

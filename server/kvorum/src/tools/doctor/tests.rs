@@ -239,3 +239,23 @@ fn a_certificate_in_its_last_sixth_fails_by_its_file() {
         assert!(reason.contains(word), "{reason}");
     }
 }
+
+#[test]
+fn the_report_says_first_by_which_settings_it_judges() {
+    let lines = [
+        ("PASS 2.1".to_owned(), false),
+        ("FAIL 2.2".to_owned(), true),
+    ];
+    let report = super::report(&lines);
+    let mut told = report.lines();
+    let first = told.next().expect("a first line");
+    assert!(
+        first.starts_with("judged by the settings given to this command"),
+        "{first}"
+    );
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        ["PASS 2.1", "FAIL 2.2", "1 of 2 lines fail"]
+    );
+    assert!(super::report(&lines[..1]).ends_with("\nall 1 lines pass\n"));
+}

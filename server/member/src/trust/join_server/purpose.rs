@@ -4,6 +4,7 @@
 use kvorum_core::trust::Trust;
 use kvorum_proto::kvorumpb::{JoinRefusal, JoinRequest, TokenRole};
 
+use super::super::asked;
 use super::Refusal;
 
 /// Refuses what the token does not serve. Only a holder of its secret gets this far.
@@ -15,6 +16,7 @@ pub(super) fn check(trust: &Trust, request: &JoinRequest) -> Result<(), Refusal>
     let wrong = |text: String| Err(Refusal::new(JoinRefusal::TokenRole, text));
     match (token.role(), request.role()) {
         (TokenRole::Client | TokenRole::Admin, TokenRole::Client | TokenRole::Admin) => {
+            asked::user(trust, &token.name)?;
             match request.name.is_empty() || request.name == token.name {
                 true => Ok(()),
                 false => wrong(format!(
@@ -35,6 +37,16 @@ pub(super) fn check(trust: &Trust, request: &JoinRequest) -> Result<(), Refusal>
         ),
         (TokenRole::Rejoin, TokenRole::Client | TokenRole::Admin) => wrong(
             "wrong role: this token is for a member that is back: use it with `kvorum rejoin TOKEN` there".into(),
+        ),
+        (TokenRole::Rejoin, TokenRole::Voter | TokenRole::Learner) => wrong(
+            "wrong role: this token is for a member that is back: use it with `kvorum rejoin TOKEN` on its machine, or make \
+             one with `kvorum token create` for a machine that joins"
+                .into(),
+        ),
+        (TokenRole::Voter | TokenRole::Learner, TokenRole::Rejoin) => wrong(
+            "wrong role: this token lets a machine join: use it with `kvorum join TOKEN`, or make one with `kvorum token \
+             create --role rejoin --member ID` for a member that is back"
+                .into(),
         ),
         _ => Ok(()),
     }
