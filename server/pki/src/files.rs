@@ -154,30 +154,60 @@ pub fn check_dir(dir: &Path) -> Result<(), FileRefused> {
 ///
 /// It cannot be written; what was there before is still there.
 pub fn write_secret(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), FileRefused> {
+    write_secrets(dir, &[(name, bytes)])
+}
+
+/// Writes files that belong together, such as a certificate and its key. Each is written whole or not at all, and all of
+/// them are on the disk before the first takes its name: who reads them meanwhile finds a mixture for the time between
+/// two renames only, and one that looks again has the new ones.
+///
+/// # Errors
+///
+/// One of them cannot be written: none has changed, unless it was a rename that failed.
+pub fn write_secrets(dir: &Path, files: &[(&str, &[u8])]) -> Result<(), FileRefused> {
     let handle = open_dir(dir)?;
-    let beside = format!(".{name}.new");
+    let written = files
+        .iter()
+        .try_for_each(|(name, bytes)| stage(&handle, dir, name, bytes));
+    let renamed = written.and_then(|()| {
+        files
+            .iter()
+            .try_for_each(|(name, _)| rustix::fs::renameat(&handle, beside(name), &handle, *name))
+            .and_then(|()| rustix::fs::fsync(&handle))
+            .map_err(|error| failed(dir, error))
+    });
+    if renamed.is_err() {
+        for (name, _) in files {
+            // It may have a part of a secret in it. That it cannot be removed is not worse than that it was not written.
+            let _ = rustix::fs::unlinkat(&handle, beside(name), AtFlags::empty());
+        }
+    }
+    renamed
+}
+
+/// Where a file is until it is whole.
+fn beside(name: &str) -> String {
+    format!(".{name}.new")
+}
+
+/// Writes it beside its name, to the disk.
+fn stage(handle: &OwnedFd, dir: &Path, name: &str, bytes: &[u8]) -> Result<(), FileRefused> {
+    let beside = beside(name);
     let path = dir.join(&beside);
-    let mut file = match create(&handle, &beside) {
+    let made = match create(handle, &beside) {
         Err(Errno::EXIST) => {
             // Left behind by a process that died while writing.
-            rustix::fs::unlinkat(&handle, &beside, AtFlags::empty())
+            rustix::fs::unlinkat(handle, &beside, AtFlags::empty())
                 .map_err(|error| failed(&path, error))?;
-            create(&handle, &beside)
+            create(handle, &beside)
         }
         made => made,
-    }
-    .map_err(|error| failed(&path, error))?;
+    };
+    let mut file = made.map_err(|error| failed(&path, error))?;
     let written = file.write_all(bytes).and_then(|()| file.sync_all());
-    let renamed = written
-        .and_then(|()| Ok(rustix::fs::renameat(&handle, &beside, &handle, name)?))
-        .and_then(|()| Ok(rustix::fs::fsync(&handle)?));
-    renamed.map_err(|source| {
-        // It may have a part of a secret in it. That it cannot be removed is not worse than that it was not written.
-        let _ = rustix::fs::unlinkat(&handle, &beside, AtFlags::empty());
-        FileRefused::Io {
-            path: dir.join(name),
-            source,
-        }
+    written.map_err(|source| FileRefused::Io {
+        path: dir.join(name),
+        source,
     })
 }
 

@@ -70,6 +70,15 @@ pub enum Refused {
         /// Which, or the authority above it.
         serial: Serial,
     },
+    /// A member made it for itself, and was removed.
+    #[error(
+        "the certificate {serial} was made by a member for itself, and that member was removed from the cluster: \
+             show pki/admin.* of one that is left, or a certificate made by `kvorum cert client`"
+    )]
+    Evicted {
+        /// Which.
+        serial: Serial,
+    },
     /// Everything of this user was revoked.
     #[error(
         "the certificates of user {user:?} were revoked: `kvorum cert unrevoke --user NAME` takes that back"
@@ -131,7 +140,7 @@ impl Refused {
                 not_before: unix_time(not_before_unix),
             },
             Self::UnknownAuthority => CertificateError::UnknownIssuer,
-            Self::Revoked { .. } => CertificateError::Revoked,
+            Self::Revoked { .. } | Self::Evicted { .. } => CertificateError::Revoked,
             other => CertificateError::Other(rustls::OtherError(Arc::new(other))),
         };
         rustls::Error::InvalidCertificate(error)
@@ -157,7 +166,8 @@ impl Refused {
             }
             CertificateError::UnknownIssuer => Self::UnknownAuthority.to_string(),
             CertificateError::Revoked => {
-                "the certificate was revoked: `kvorum cert list` shows which, `kvorum cert unrevoke` takes that back"
+                "the certificate was revoked: `kvorum cert list` shows why, `kvorum cert unrevoke` takes that back where \
+                 its member was not removed"
                     .to_owned()
             }
             CertificateError::Other(other) => other.0.to_string(),

@@ -38,6 +38,8 @@ pub struct Trust {
     pub foreign_roots: Vec<CertificateDer<'static>>,
     /// Revoked certificates.
     pub denied_serials: BTreeSet<Serial>,
+    /// Those of them that nobody can take back: a member made them for itself, and was removed.
+    pub evicted_serials: BTreeSet<Serial>,
     /// Users whose certificates were all revoked.
     pub denied_users: BTreeSet<String>,
 }
@@ -99,6 +101,11 @@ impl Trust {
         identity.issuer_spki_sha256 = way.issuer_spki_sha256;
         identity.root_spki_sha256 = way.root_spki_sha256;
         identity.not_after_unix = identity.not_after_unix.min(way.not_after_unix);
+        if self.evicted_serials.contains(&identity.serial) {
+            return Err(Refused::Evicted {
+                serial: identity.serial,
+            });
+        }
         if self.denied_serials.contains(&identity.serial) {
             return Err(Refused::Revoked {
                 serial: identity.serial,

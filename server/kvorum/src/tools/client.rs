@@ -14,6 +14,7 @@ use kvorum_proto::etcdserverpb::{SnapshotRequest, SnapshotResponse};
 use prost::Message;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -29,6 +30,9 @@ const MESSAGE_BYTES_MAX: usize = 16 << 20;
 const WINDOW_BYTES: u32 = 1 << 20;
 /// More than a member takes to answer anything but a snapshot.
 const CALL_TIME: Duration = Duration::from_secs(30);
+/// Two renames are microseconds apart; a machine that swaps may take its time.
+const PAIR_LOOKS: u32 = 40;
+const PAIR_PAUSE: Duration = Duration::from_millis(25);
 
 /// Where a member is, and what to show it.
 #[derive(Clone, Debug, Default)]
@@ -172,7 +176,7 @@ impl Endpoint {
             .trim_end_matches(']')
             .to_owned();
         let name = ServerName::try_from(host).map_err(text)?;
-        let connector = TlsConnector::from(Arc::new(self.tls()?));
+        let connector = TlsConnector::from(Arc::new(self.tls().await?));
         let stream = connector.connect(name, stream).await;
         stream.map_err(|e| {
             let reason = tls_words::of_io(&e, self.trusted_ca.as_deref());
@@ -180,7 +184,7 @@ impl Endpoint {
         })
     }
 
-    fn tls(&self) -> Result<ClientConfig, String> {
+    async fn tls(&self) -> Result<ClientConfig, String> {
         let Some(ca) = &self.trusted_ca else {
             return Err(
                 "--cacert is missing: TLS needs the certificate of who signed the member's".into(),
@@ -194,10 +198,8 @@ impl Endpoint {
         let config = ClientConfig::builder().with_root_certificates(roots);
         let mut config = match (&self.cert, &self.key) {
             (Some(cert), Some(key)) => {
-                let shown = key.display();
-                let key = PrivateKeyDer::from_pem_file(key)
-                    .map_err(|e| format!("--key {shown}: {}", pem_fault(&e)))?;
-                let with = config.with_client_auth_cert(certificates(cert)?, key);
+                let (chain, key) = pair_soon(cert, key).await?;
+                let with = config.with_client_auth_cert(chain, key);
                 with.map_err(|e| format!("--cert, --key: {e}"))?
             }
             (None, None) => config.with_no_client_auth(),
@@ -206,6 +208,35 @@ impl Endpoint {
         config.alpn_protocols = vec![b"h2".to_vec()];
         Ok(config)
     }
+}
+
+type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+/// A chain and its key. They are two files, and a member that renews them puts one in place after the other: who finds a
+/// mixture looks again.
+async fn pair_soon(cert: &PathBuf, key: &PathBuf) -> Result<Pair, String> {
+    for _ in 0..PAIR_LOOKS {
+        let pair = pair(cert, key)?;
+        if belong_together(&pair) {
+            return Ok(pair);
+        }
+        tokio::time::sleep(PAIR_PAUSE).await;
+    }
+    // What is wrong with it is told by who uses it.
+    pair(cert, key)
+}
+
+fn pair(cert: &PathBuf, key: &PathBuf) -> Result<Pair, String> {
+    let shown = key.display();
+    let key = PrivateKeyDer::from_pem_file(key)
+        .map_err(|e| format!("--key {shown}: {}", pem_fault(&e)))?;
+    Ok((certificates(cert)?, key))
+}
+
+fn belong_together((chain, key): &Pair) -> bool {
+    let provider = rustls::crypto::ring::default_provider();
+    let made = CertifiedKey::from_der(chain.clone(), key.clone_key(), &provider);
+    !matches!(made, Err(rustls::Error::InconsistentKeys(_)))
 }
 
 fn certificates(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, String> {
@@ -393,5 +424,41 @@ mod tests {
     #[test]
     fn words_of_a_refusal_are_readable() {
         assert_eq!(unescape("a%20b%C3%A4%2"), "a bä%2");
+    }
+
+    /// A certificate that signs itself, and its key, both as PEM.
+    fn certified() -> (String, String) {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("made");
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    }
+
+    #[tokio::test]
+    async fn a_pair_that_is_being_renewed_is_read_again_and_a_wrong_one_is_told() {
+        let dir = std::env::temp_dir().join(format!("kvorum-pair-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("a directory");
+        let (cert, key) = (dir.join("a.crt"), dir.join("a.key"));
+        let (old, new) = (certified(), certified());
+        std::fs::write(&cert, &old.0).expect("written");
+        std::fs::write(&key, &new.1).expect("written");
+        let mixture = pair(&cert, &key).expect("both are sound");
+        assert!(!belong_together(&mixture));
+
+        let endpoint = Endpoint {
+            trusted_ca: Some(cert.clone()),
+            cert: Some(cert.clone()),
+            key: Some(key.clone()),
+            ..Default::default()
+        };
+        let renewed = async {
+            tokio::time::sleep(PAIR_PAUSE * 2).await;
+            std::fs::write(&cert, &new.0).expect("written");
+        };
+        let (read, ()) = tokio::join!(endpoint.tls(), renewed);
+        read.expect("the pair that was written meanwhile");
+
+        std::fs::write(&cert, &old.0).expect("written");
+        let wrong = endpoint.tls().await.expect_err("a mixture for ever");
+        assert!(wrong.contains("--cert, --key"), "{wrong}");
+        std::fs::remove_dir_all(&dir).expect("removed");
     }
 }

@@ -99,9 +99,11 @@ impl Authority {
     pub(crate) fn accepted(&self, trust: &Trust) -> kvorum_pki::Trust {
         use kvorum_proto::kvorumpb::trust_denial::Subject;
         let serials = trust.denied_serials().filter_map(|d| match &d.subject {
-            Some(Subject::Serial(serial)) => Some(Serial::from_bytes(serial)),
+            Some(Subject::Serial(serial)) => Some(serial),
             _ => None,
         });
+        let serials: Vec<_> = serials.collect();
+        let evicted = serials.iter().filter(|serial| trust.is_evicted(serial));
         let users = trust.denied_users().filter_map(|d| match &d.subject {
             Some(Subject::User(user)) => Some(user.clone()),
             _ => None,
@@ -112,7 +114,11 @@ impl Authority {
             domain: Some(self.domain),
             roots: trust.roots().map(|root| der(&root.der)).collect(),
             intermediates: between.filter(|d| !d.is_empty()).map(der).collect(),
-            denied_serials: serials.collect(),
+            evicted_serials: evicted.map(|serial| Serial::from_bytes(serial)).collect(),
+            denied_serials: serials
+                .iter()
+                .map(|serial| Serial::from_bytes(serial))
+                .collect(),
             denied_users: users.collect(),
             ..kvorum_pki::Trust::default()
         }

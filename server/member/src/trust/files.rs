@@ -143,8 +143,16 @@ impl Files {
 
     /// The administrator's certificate, once as kvorum and once as etcdctl reads it.
     pub(crate) fn write_admin(&self, bundle: &Bundle) -> Result<(), TrustError> {
-        self.write_bundle(on_disk::ADMIN_PEM, bundle)?;
-        self.write(on_disk::ADMIN_CRT, bundle.chain().to_pem().as_bytes())?;
-        self.write(on_disk::ADMIN_KEY, bundle.key().to_pem().as_bytes())
+        let (both, chain, key) = (
+            bundle.to_pem(),
+            bundle.chain().to_pem(),
+            bundle.key().to_pem(),
+        );
+        let files: [(&str, &[u8]); 3] = [
+            (on_disk::ADMIN_PEM, both.as_bytes()),
+            (on_disk::ADMIN_CRT, chain.as_bytes()),
+            (on_disk::ADMIN_KEY, key.as_bytes()),
+        ];
+        on_disk::write_secrets(&self.0, &files).map_err(refused)
     }
 }

@@ -38,6 +38,29 @@ impl Drop for Place {
     }
 }
 
+/// A certificate whose key cannot be written must not take the place of the one whose key is there.
+#[test]
+fn files_that_belong_together_change_together_or_not_at_all() {
+    let place = Place::new();
+    let pair = |bytes: &'static [u8]| [(ADMIN_CRT, bytes), (ADMIN_KEY, bytes)];
+    write_secrets(&place.0, &pair(b"old")).expect("written");
+    let in_the_way = place.0.join(beside(ADMIN_KEY));
+    fs::create_dir(&in_the_way).expect("made");
+    let refused = write_secrets(&place.0, &pair(b"new")).expect_err("no place for the second");
+    assert!(refused.to_string().contains(ADMIN_KEY), "{refused}");
+    fs::remove_dir(&in_the_way).expect("removed");
+    let read = |name| read_secret(&place.0, name).expect("ours").expect("there");
+    for name in [ADMIN_CRT, ADMIN_KEY] {
+        assert_eq!(read(name).as_slice(), b"old");
+    }
+    assert_eq!(fs::read_dir(&place.0).expect("ours").count(), 2);
+    write_secrets(&place.0, &pair(b"new")).expect("written");
+    for name in [ADMIN_CRT, ADMIN_KEY] {
+        assert_eq!(read(name).as_slice(), b"new");
+    }
+    assert_eq!(fs::read_dir(&place.0).expect("ours").count(), 2);
+}
+
 #[test]
 fn what_is_written_is_read_back_and_closed_to_others() {
     let place = Place::new();

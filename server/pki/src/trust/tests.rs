@@ -197,11 +197,20 @@ fn what_was_revoked_is_refused_wherever_it_is_in_the_chain() {
     trust.denied_serials.insert(serial.clone());
     assert_eq!(
         refused(&trust, &chain, Purpose::Client),
-        Refused::Revoked { serial }
+        Refused::Revoked {
+            serial: serial.clone()
+        }
+    );
+    trust.evicted_serials.insert(serial.clone());
+    assert_eq!(
+        refused(&trust, &chain, Purpose::Client),
+        Refused::Evicted { serial },
+        "not told that it can be taken back"
     );
     trust
         .check(&cluster.chain(&client("alice")), Purpose::Client, NOW)
         .expect("another of hers");
+    trust.evicted_serials.clear();
     let above = Serial::of(cluster.issuer.certificate()).expect("a serial");
     trust.denied_serials = BTreeSet::from([above]);
     let wrong = refused(&trust, &chain, Purpose::Client);
