@@ -81,6 +81,12 @@ impl Budget {
         }
     }
 
+    /// What each hold may have without asking, bytes.
+    #[must_use]
+    pub const fn free_bytes(&self) -> usize {
+        self.free_bytes
+    }
+
     /// True if somebody waits for room.
     #[must_use]
     pub fn is_short(&self) -> bool {

@@ -7,6 +7,7 @@ use prost::Message;
 use crate::{
     compression::Encoding,
     error::{Code, Status},
+    shares::Unsent,
 };
 
 /// One flag byte and a big-endian length.
@@ -85,19 +86,26 @@ pub(crate) enum Payload {
     One(Bytes),
     /// Two buffers, sent as if they were one.
     Two(Bytes, Bytes),
+    /// One buffer that its client is charged with until it has left.
+    Counted {
+        /// What is sent.
+        message: Bytes,
+        /// Counted off with it.
+        _charge: Unsent,
+    },
 }
 
 impl Buf for Payload {
     fn remaining(&self) -> usize {
         match self {
-            Self::One(only) => only.len(),
+            Self::One(only) | Self::Counted { message: only, .. } => only.len(),
             Self::Two(head, body) => head.len() + body.len(),
         }
     }
 
     fn chunk(&self) -> &[u8] {
         match self {
-            Self::One(only) => only,
+            Self::One(only) | Self::Counted { message: only, .. } => only,
             Self::Two(head, body) if head.is_empty() => body,
             Self::Two(head, _) => head,
         }
@@ -105,7 +113,7 @@ impl Buf for Payload {
 
     fn advance(&mut self, count: usize) {
         match self {
-            Self::One(only) => only.advance(count),
+            Self::One(only) | Self::Counted { message: only, .. } => only.advance(count),
             Self::Two(head, body) => {
                 let from_head = count.min(head.len());
                 head.advance(from_head);

@@ -5,7 +5,7 @@
 //! depends on its length, so that nobody holds that memory for ever.
 
 use std::{
-    future::{Future, poll_fn},
+    future::poll_fn,
     mem,
     pin::Pin,
     sync::Arc,
@@ -15,14 +15,15 @@ use std::{
 
 use bytes::Bytes;
 use h2::RecvStream;
-use kvorum_core::Error;
 use kvorum_member::{Budget, Hold};
 use tokio::time::{Sleep, sleep};
 
 use crate::{
+    arrivals::{self, Arriving, Wait},
     compression::Encoding,
     error::{Code, Status},
     frame::{Frames, PREFIX_BYTES},
+    shares::{Crowded, Share},
 };
 
 /// What a caller must manage at least, beside the time every message has.
@@ -40,8 +41,11 @@ pub(crate) struct Receiving {
 enum Room {
     /// Nobody knows how large it is, or it needs none.
     Unasked,
-    Waiting(Pin<Box<dyn Future<Output = Result<Hold, Error>>>>),
-    Held(Hold),
+    /// Other messages of the same client have it.
+    BehindOwn(Wait),
+    /// Those of others have it.
+    BehindOthers(Wait),
+    Held(Arriving),
 }
 
 /// The messages of a request body, in order.
@@ -49,6 +53,7 @@ pub(crate) struct Messages {
     body: RecvStream,
     frames: Frames,
     limits: Receiving,
+    share: Arc<Share>,
     room: Room,
     /// What the last message had taken, until the next one is asked for.
     taken: Option<Hold>,
@@ -64,11 +69,17 @@ pub(crate) struct Messages {
 
 impl Messages {
     /// The messages of a stream.
-    pub(crate) fn new(body: RecvStream, limits: &Receiving, encoding: Encoding) -> Self {
+    pub(crate) fn new(
+        body: RecvStream,
+        limits: &Receiving,
+        share: &Arc<Share>,
+        encoding: Encoding,
+    ) -> Self {
         Self {
             body,
             frames: Frames::new(limits.message_bytes_max, encoding),
             limits: limits.clone(),
+            share: Arc::clone(share),
             room: Room::Unasked,
             taken: None,
             unreleased: 0,
@@ -82,12 +93,13 @@ impl Messages {
     pub(crate) async fn of_unary(
         body: RecvStream,
         limits: &Receiving,
+        share: &Arc<Share>,
         encoding: Encoding,
     ) -> Result<(Bytes, Option<Hold>), Status> {
         let mut messages = Self {
             owed: true,
             half: Code::Unknown,
-            ..Self::new(body, limits, encoding)
+            ..Self::new(body, limits, share, encoding)
         };
         let message = messages.next().await?;
         let message = message.ok_or_else(|| Status::new(Code::Unknown, "EOF"))?;
@@ -126,7 +138,7 @@ impl Messages {
             if let Some(message) = self.frames.take()? {
                 self.release();
                 self.taken = match mem::replace(&mut self.room, Room::Unasked) {
-                    Room::Held(hold) => Some(hold),
+                    Room::Held(room) => Some(room.into_hold()),
                     _ => None,
                 };
                 self.timer = None;
@@ -167,18 +179,16 @@ impl Messages {
         if matches!(self.room, Room::Unasked)
             && let Some(message_bytes) = self.frames.incomplete()
         {
-            let mut hold = self.limits.budget.hold();
-            self.room = match hold.grow_now(message_bytes) {
-                true => Room::Held(hold),
-                false => Room::Waiting(Box::pin(async move {
-                    hold.grow(message_bytes).await?;
-                    Ok(hold)
-                })),
+            let arriving = self.share.arriving();
+            self.room = match arriving.room(&self.limits.budget, message_bytes) {
+                arrivals::Room::Now(room) => Room::Held(room),
+                arrivals::Room::BehindOwn(wait) => Room::BehindOwn(wait),
+                arrivals::Room::BehindOthers(wait) => Room::BehindOthers(wait),
             };
         }
-        if let Room::Waiting(waiting) = &mut self.room {
-            self.room = match ready!(waiting.as_mut().poll(task)) {
-                Ok(hold) => Room::Held(hold),
+        if let Room::BehindOwn(wait) | Room::BehindOthers(wait) = &mut self.room {
+            self.room = match ready!(wait.as_mut().poll(task)) {
+                Ok(room) => Room::Held(room),
                 Err(error) => return Poll::Ready(Err(error.into())),
             };
         }
@@ -197,6 +207,10 @@ impl Messages {
             Box::pin(sleep(self.limits.body_timeout + carry))
         });
         ready!(timer.as_mut().poll(task));
+        if let Room::BehindOwn(_) = self.room {
+            let max = self.share.arriving().bytes();
+            return Poll::Ready(Err(Crowded::Arriving(max).into()));
+        }
         let came = self.frames.len().saturating_sub(PREFIX_BYTES);
         let of = message_bytes.map_or(String::new(), |bytes| format!(" of {bytes}"));
         Poll::Ready(Err(Status::new(

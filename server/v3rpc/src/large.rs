@@ -1,6 +1,6 @@
 //! Replies of any size: their pieces, the memory they hold, and sending them to callers who may be slow.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::{Reason, SendStream, server::SendResponse};
@@ -10,7 +10,7 @@ use prost::{
     Message,
     encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len},
 };
-use tokio::time::timeout;
+use tokio::{sync::SemaphorePermit, time::timeout};
 
 use crate::{
     context::IoContext,
@@ -18,12 +18,15 @@ use crate::{
     frame::{self, PREFIX_BYTES, Payload, decode, frame, put_prefix},
     kv::range_frame,
     route::Unary,
+    shares::{Share, Unsent},
     stream::wait_for_window,
     unary::{Who, call, complete},
 };
 
 /// A large reply whose caller takes nothing for so long is given up if others wait for its memory.
 const STALL: Duration = Duration::from_secs(5);
+/// What HTTP/2 keeps of an answer beside its message, about.
+const ANSWER_BYTES: usize = 512;
 
 /// An encoded reply with its prefix, in one or more pieces, and the memory that it takes.
 pub(crate) struct Reply {
@@ -52,8 +55,12 @@ impl Reply {
 
     /// Size of the message without its prefix.
     pub(crate) fn message_bytes(&self) -> usize {
-        let bytes: usize = self.pieces.iter().map(Bytes::len).sum();
-        bytes.saturating_sub(PREFIX_BYTES)
+        self.bytes().saturating_sub(PREFIX_BYTES)
+    }
+
+    /// Size with the prefix.
+    fn bytes(&self) -> usize {
+        self.pieces.iter().map(Bytes::len).sum()
     }
 
     /// True if all of it may go to HTTP/2 at once.
@@ -157,31 +164,70 @@ fn large_range(header: &ResponseHeader, range: EncodedRange) -> Result<Reply, St
     })
 }
 
-/// Sends head, message and trailers.
+/// Sends head, message and trailers. Where the client takes none of the small answers that are there already, its place
+/// in the share is kept until it takes this one: it can have more calls carried out once it reads.
 pub(crate) async fn send(
     respond: &mut SendResponse<Payload>,
+    share: &Arc<Share>,
+    place: Option<SemaphorePermit<'_>>,
     mut reply: Reply,
 ) -> Result<(), h2::Error> {
     let mut stream = respond.send_response(frame::response_head(), false)?;
-    if reply.is_small() {
-        for piece in reply.pieces.drain(..) {
-            stream.send_data(Payload::One(piece), false)?;
-        }
-    } else {
-        // Boxed: most replies need no such thing.
+    // Boxed: most replies need no such thing.
+    if !reply.is_small() {
+        drop(place);
         Box::pin(send_slowly(&mut stream, reply)).await?;
+    } else if let Some(unsent) = share.unsent(reply.bytes() + ANSWER_BYTES) {
+        drop(place);
+        send_whole(&mut stream, &mut reply, unsent)?;
+    } else {
+        Box::pin(hand_over(&mut stream, reply, true)).await?;
+        drop(place);
     }
     stream.send_trailers(frame::ok_trailers())
+}
+
+/// A small reply is in one piece, but for those of a few parts of a read.
+fn send_whole(
+    stream: &mut SendStream<Payload>,
+    reply: &mut Reply,
+    unsent: Unsent,
+) -> Result<(), h2::Error> {
+    let last = reply.pieces.pop_back();
+    for piece in reply.pieces.drain(..) {
+        stream.send_data(Payload::One(piece), false)?;
+    }
+    match last {
+        Some(last) => stream.send_data(
+            Payload::Counted {
+                message: last,
+                _charge: unsent,
+            },
+            false,
+        ),
+        None => Ok(()),
+    }
 }
 
 /// Hands over what the caller's window takes. What is not sent yet is in nobody's hands but ours.
 pub(crate) async fn send_slowly(
     stream: &mut SendStream<Payload>,
+    reply: Reply,
+) -> Result<(), h2::Error> {
+    hand_over(stream, reply, false).await
+}
+
+/// The same; a reply that keeps others of its client waiting is not kept for one who takes nothing.
+async fn hand_over(
+    stream: &mut SendStream<Payload>,
     mut reply: Reply,
+    is_in_the_way: bool,
 ) -> Result<(), h2::Error> {
     while let Some(mut piece) = reply.pieces.pop_front() {
         while !piece.is_empty() {
-            let window = room(stream, piece.len(), reply.hold.as_ref()).await?;
+            let hold = reply.hold.as_ref();
+            let is_in_the_way = || is_in_the_way || hold.is_some_and(Hold::is_in_the_way);
+            let window = room(stream, piece.len(), is_in_the_way).await?;
             let part = piece.split_to(window.min(piece.len()));
             if let Some(hold) = &mut reply.hold {
                 hold.shrink(part.len());
@@ -196,13 +242,13 @@ pub(crate) async fn send_slowly(
 async fn room(
     stream: &mut SendStream<Payload>,
     wanted: usize,
-    hold: Option<&Hold>,
+    is_in_the_way: impl Fn() -> bool,
 ) -> Result<usize, h2::Error> {
     loop {
         match timeout(STALL, wait_for_window(stream, wanted)).await {
             Ok(window) => return window,
-            Err(_) if hold.is_some_and(Hold::is_in_the_way) => {
-                tracing::debug!("a large reply was given up: its caller takes nothing");
+            Err(_) if is_in_the_way() => {
+                tracing::debug!("a reply was given up: its caller takes nothing");
                 stream.send_reset(Reason::ENHANCE_YOUR_CALM);
                 return Err(Reason::ENHANCE_YOUR_CALM.into());
             }

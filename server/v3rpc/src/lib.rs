@@ -7,6 +7,7 @@
 
 mod accept;
 mod administrator;
+mod arrivals;
 mod audit;
 mod auth;
 mod authority;

@@ -20,6 +20,7 @@ use kvorum_member::{Budget, Hold};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
+    arrivals::Arrivals,
     error::{Code, Status},
     peer::Peer,
 };
@@ -74,6 +75,10 @@ pub(crate) struct Limits {
     pub(crate) through_gateway: usize,
     /// Bytes of messages that wait for their turn.
     pub(crate) waiting_bytes: usize,
+    /// Bytes of messages of which a part has come.
+    pub(crate) arriving_bytes: usize,
+    /// Bytes of small answers that the client has not taken.
+    pub(crate) unsent_bytes: usize,
     /// Bytes of JSON that is not complete.
     pub(crate) body_bytes: usize,
 }
@@ -86,6 +91,8 @@ impl Limits {
             open: usize::MAX,
             through_gateway: usize::MAX,
             waiting_bytes: usize::MAX,
+            arriving_bytes: usize::MAX,
+            unsent_bytes: usize::MAX,
             body_bytes: usize::MAX,
         }
     }
@@ -105,6 +112,8 @@ pub(crate) enum Crowded {
     Open(usize),
     /// What waits is too large together.
     Bytes(usize),
+    /// What has come in part is too large together.
+    Arriving(usize),
     /// What has come of JSON messages is too large together.
     Bodies(usize),
     /// There is no memory for what would wait.
@@ -127,6 +136,10 @@ impl From<Crowded> for Status {
             Crowded::Bytes(bytes) => format!(
                 "kvorum: requests of this client that wait take {bytes} bytes already: send fewer or smaller ones at \
                  once, or raise --large-request-memory"
+            ),
+            Crowded::Arriving(bytes) => format!(
+                "kvorum: messages of this client that are on their way take {bytes} bytes already: send fewer or \
+                 smaller ones at once, or raise --large-request-memory"
             ),
             Crowded::Bodies(bytes) => format!(
                 "kvorum: unfinished JSON messages of this client take {bytes} bytes already: send fewer or smaller \
@@ -168,6 +181,8 @@ pub(crate) struct Share {
     queue: AtomicUsize,
     open: AtomicUsize,
     waiting_bytes: AtomicUsize,
+    arriving: Arrivals,
+    unsent_bytes: AtomicUsize,
     body_bytes: AtomicUsize,
     snapshots: Semaphore,
     through_gateway: Arc<Semaphore>,
@@ -182,6 +197,8 @@ impl Share {
             queue: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
             waiting_bytes: AtomicUsize::new(0),
+            arriving: Arrivals::new(limits.arriving_bytes),
+            unsent_bytes: AtomicUsize::new(0),
             body_bytes: AtomicUsize::new(0),
             snapshots: places(SNAPSHOTS_MAX),
             through_gateway: Arc::new(places(limits.through_gateway)),
@@ -248,6 +265,24 @@ impl Share {
         &self.through_gateway
     }
 
+    /// The messages of which a part has come.
+    pub(crate) const fn arriving(&self) -> &Arrivals {
+        &self.arriving
+    }
+
+    /// Counts an answer that goes to HTTP/2 as a whole, until it has left. None if the client takes none of those that
+    /// are there: then the answer waits where it is until it may leave.
+    pub(crate) fn unsent(self: &Arc<Self>, bytes: usize) -> Option<Unsent> {
+        let max = self.limits.unsent_bytes;
+        let counted = Counted::new(&self.unsent_bytes, bytes, max);
+        // Counted off with the rest.
+        mem::forget(counted?);
+        Some(Unsent {
+            share: Arc::clone(self),
+            bytes,
+        })
+    }
+
     /// Counts what has come of a JSON message.
     pub(crate) fn body(self: &Arc<Self>) -> Body {
         Body {
@@ -284,6 +319,20 @@ impl<'a> Counted<'a> {
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.count.fetch_sub(self.added, Ordering::Relaxed);
+    }
+}
+
+/// An answer that HTTP/2 has and the client has not, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Unsent {
+    share: Arc<Share>,
+    bytes: usize,
+}
+
+impl Drop for Unsent {
+    fn drop(&mut self) {
+        let count = &self.share.unsent_bytes;
+        count.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

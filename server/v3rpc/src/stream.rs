@@ -194,7 +194,7 @@ pub(crate) async fn serve(
     let Ok(stream) = respond.send_response(frame::response_head(), false) else {
         return;
     };
-    let mut messages = Messages::new(body, &cx.receiving, metadata.encoding);
+    let mut messages = Messages::new(body, &cx.receiving, share, metadata.encoding);
     let mut out = Outgoing {
         stream,
         metrics: &route.metrics,

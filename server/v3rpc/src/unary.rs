@@ -16,7 +16,7 @@ use http::{HeaderMap, Request};
 use kvorum_core::Error;
 use kvorum_member::{Caller, Handle};
 use kvorum_proto::etcdserverpb::ResponseHeader;
-use tokio::time::Sleep;
+use tokio::{sync::SemaphorePermit, time::Sleep};
 
 use crate::{
     administrator,
@@ -85,11 +85,14 @@ pub(crate) async fn serve(
             ended.code = status.code;
             refuse(&mut respond, &status);
         }
-        Some(Ok(reply)) => {
+        Some(Ok((reply, place))) => {
             ended.code = Code::Ok;
             route.metrics.sent.increment(1);
             cx.bytes.sent.increment(reply.message_bytes() as u64);
-            if large::send(&mut respond, reply).await.is_err() {
+            if large::send(&mut respond, share, place, reply)
+                .await
+                .is_err()
+            {
                 ended.code = Code::Canceled;
             }
         }
@@ -195,14 +198,16 @@ struct Asked<'a> {
     open: Cell<Option<Open<&'a Share>>>,
 }
 
-async fn answer(
+/// The answer, and the place in its caller's share that it still has.
+async fn answer<'a>(
     cx: &IoContext,
     route: &Route,
     rpc: Unary,
-    asked: &Asked<'_>,
+    asked: &Asked<'a>,
     body: RecvStream,
-) -> Result<Reply, Status> {
-    let (message, hold) = Messages::of_unary(body, &cx.receiving, asked.encoding).await?;
+) -> Result<(Reply, Option<SemaphorePermit<'a>>), Status> {
+    let (message, hold) =
+        Messages::of_unary(body, &cx.receiving, asked.share, asked.encoding).await?;
     route.metrics.received.increment(1);
     cx.bytes.received.increment(message.len() as u64);
     if cx.handle.is_learner() && !learner::serves(rpc, &message)? {
@@ -216,7 +221,7 @@ async fn answer(
     };
     let place = asked.share.enter(load).await?;
     // Each step of what waits for others takes a place again.
-    let _place = (!rpc.waits()).then_some(place);
+    let place = (!rpc.waits()).then_some(place);
     // Only now is it complete: its caller may have been revoked since it began.
     cx.guests.accept(&asked.entry.peer)?;
     let who = Who::of(cx, route.rule, rpc, asked).await;
@@ -237,9 +242,11 @@ async fn answer(
     if rpc.waits() {
         who.open
             .set(asked.open.take().map(|open| open.keep(asked.share)));
-        return Box::pin(wait(cx, &asked.entry.peer, &who, rpc, message)).await;
+        let waited = Box::pin(wait(cx, &asked.entry.peer, &who, rpc, message)).await;
+        return waited.map(|reply| (reply, None));
     }
-    large::answer(cx, &who, rpc, message).await
+    let answered = large::answer(cx, &who, rpc, message).await;
+    answered.map(|reply| (reply, place))
 }
 
 /// Answers a call that waits for others, as long as its caller is accepted.
@@ -334,11 +341,11 @@ async fn ask_about_access(
 }
 
 /// Waits for the answer, the caller's deadline, or the caller's end, which gives `None`.
-async fn until(
+async fn until<T>(
     timeout: Option<Duration>,
     respond: &mut SendResponse<Payload>,
-    mut answer: Pin<&mut impl Future<Output = Result<Reply, Status>>>,
-) -> Option<Result<Reply, Status>> {
+    mut answer: Pin<&mut impl Future<Output = Result<T, Status>>>,
+) -> Option<Result<T, Status>> {
     // Made only if the first poll does not answer: most reads need no timer.
     let mut timer: Option<Pin<Box<Sleep>>> = None;
     poll_fn(|task| {

@@ -2,6 +2,7 @@
 
 mod authority;
 mod client;
+mod crowd;
 mod endpoints;
 mod headers;
 mod hostile;
