@@ -21,9 +21,10 @@ use tokio::time::{Sleep, sleep};
 use crate::{
     arrivals::{self, Arriving, Wait},
     compression::Encoding,
+    crowded::Crowded,
     error::{Code, Status},
     frame::{Frames, PREFIX_BYTES},
-    shares::{Crowded, Share},
+    shares::Share,
 };
 
 /// What a caller must manage at least, beside the time every message has.

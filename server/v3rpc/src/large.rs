@@ -25,8 +25,6 @@ use crate::{
 
 /// A large reply whose caller takes nothing for so long is given up if others wait for its memory.
 const STALL: Duration = Duration::from_secs(5);
-/// What HTTP/2 keeps of an answer beside its message, about.
-const ANSWER_BYTES: usize = 512;
 
 /// An encoded reply with its prefix, in one or more pieces, and the memory that it takes.
 pub(crate) struct Reply {
@@ -177,7 +175,7 @@ pub(crate) async fn send(
     if !reply.is_small() {
         drop(place);
         Box::pin(send_slowly(&mut stream, reply)).await?;
-    } else if let Some(unsent) = share.unsent(reply.bytes() + ANSWER_BYTES) {
+    } else if let Some(unsent) = share.unsent(reply.bytes()) {
         drop(place);
         send_whole(&mut stream, &mut reply, unsent)?;
     } else {

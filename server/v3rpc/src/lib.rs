@@ -16,6 +16,7 @@ mod cluster;
 mod compression;
 mod connection;
 mod context;
+mod crowded;
 mod downgrade;
 mod early;
 mod election;

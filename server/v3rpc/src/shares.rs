@@ -16,12 +16,13 @@ use std::{
     },
 };
 
+use bytes::Bytes;
 use kvorum_member::{Budget, Hold};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
     arrivals::Arrivals,
-    error::{Code, Status},
+    crowded::{Crowded, SNAPSHOTS_MAX},
     peer::Peer,
 };
 
@@ -30,8 +31,8 @@ use crate::{
 const LOOK_AT: usize = 64;
 /// For each call that is carried out, so many may wait.
 const QUEUE: usize = 8;
-/// Snapshots on their way to one client. One more is left for others.
-const SNAPSHOTS_MAX: usize = 3;
+/// What HTTP/2 keeps of an answer beside its message, about.
+const ANSWER_BYTES: usize = 512;
 /// Probes of one address that are answered at once.
 const PROBES_MAX: usize = 16;
 
@@ -100,57 +101,6 @@ impl Limits {
     /// Calls that may wait for their turn.
     const fn queue(&self) -> usize {
         self.calls.saturating_mul(QUEUE)
-    }
-}
-
-/// Why a client gets no more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Crowded {
-    /// So many calls wait for their turn.
-    Calls(usize),
-    /// So many streams, and calls that wait for others, are open.
-    Open(usize),
-    /// What waits is too large together.
-    Bytes(usize),
-    /// What has come in part is too large together.
-    Arriving(usize),
-    /// What has come of JSON messages is too large together.
-    Bodies(usize),
-    /// There is no memory for what would wait.
-    Memory,
-    /// So many snapshots are on their way.
-    Snapshots,
-}
-
-impl From<Crowded> for Status {
-    fn from(crowded: Crowded) -> Self {
-        let text = match crowded {
-            Crowded::Calls(calls) => format!(
-                "kvorum: {calls} requests of this client wait for their turn already: send fewer at once, or raise \
-                 --max-client-calls"
-            ),
-            Crowded::Open(open) => format!(
-                "kvorum: this client has {open} streams, locks and campaigns open already: close some, or raise \
-                 --max-client-streams"
-            ),
-            Crowded::Bytes(bytes) => format!(
-                "kvorum: requests of this client that wait take {bytes} bytes already: send fewer or smaller ones at \
-                 once, or raise --large-request-memory"
-            ),
-            Crowded::Arriving(bytes) => format!(
-                "kvorum: messages of this client that are on their way take {bytes} bytes already: send fewer or \
-                 smaller ones at once, or raise --large-request-memory"
-            ),
-            Crowded::Bodies(bytes) => format!(
-                "kvorum: unfinished JSON messages of this client take {bytes} bytes already: send fewer or smaller \
-                 ones at once"
-            ),
-            Crowded::Memory => return kvorum_core::Error::NoMemory.into(),
-            Crowded::Snapshots => format!(
-                "kvorum: {SNAPSHOTS_MAX} snapshots are being sent to this client already: wait for one to end"
-            ),
-        };
-        Self::new(Code::ResourceExhausted, text)
     }
 }
 
@@ -270,10 +220,11 @@ impl Share {
         &self.arriving
     }
 
-    /// Counts an answer that goes to HTTP/2 as a whole, until it has left. None if the client takes none of those that
+    /// Counts an answer that goes to HTTP as a whole, until it has left. None if the client takes none of those that
     /// are there: then the answer waits where it is until it may leave.
-    pub(crate) fn unsent(self: &Arc<Self>, bytes: usize) -> Option<Unsent> {
+    pub(crate) fn unsent(self: &Arc<Self>, message_bytes: usize) -> Option<Unsent> {
         let max = self.limits.unsent_bytes;
+        let bytes = message_bytes.saturating_add(ANSWER_BYTES);
         let counted = Counted::new(&self.unsent_bytes, bytes, max);
         // Counted off with the rest.
         mem::forget(counted?);
@@ -281,6 +232,13 @@ impl Share {
             share: Arc::clone(self),
             bytes,
         })
+    }
+
+    /// The same for an answer that cannot wait.
+    pub(crate) fn charged(self: &Arc<Self>, message: Vec<u8>) -> Result<Bytes, Crowded> {
+        let charge = self.unsent(message.len());
+        let _charge = charge.ok_or(Crowded::Unsent(self.limits.unsent_bytes))?;
+        Ok(Bytes::from_owner(Charged { message, _charge }))
     }
 
     /// Counts what has come of a JSON message.
@@ -327,6 +285,18 @@ impl Drop for Counted<'_> {
 pub(crate) struct Unsent {
     share: Arc<Share>,
     bytes: usize,
+}
+
+/// An answer with what it counts as.
+struct Charged {
+    message: Vec<u8>,
+    _charge: Unsent,
+}
+
+impl AsRef<[u8]> for Charged {
+    fn as_ref(&self) -> &[u8] {
+        &self.message
+    }
 }
 
 impl Drop for Unsent {
@@ -460,6 +430,7 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
+    use crate::error::{Code, Status};
 
     const KIB: usize = 1024;
 

@@ -106,8 +106,7 @@ pub(super) fn http_status(code: Code) -> StatusCode {
 }
 
 /// The answer of a call with one message. What a large one holds is given back as it leaves.
-pub(super) fn message(json: Vec<u8>, hold: Hold) -> Response<ReplyBody> {
-    let json = Bytes::from(json);
+pub(super) fn message(json: Bytes, hold: Hold) -> Response<ReplyBody> {
     let body = if hold.is_large() {
         let rest = stream::unfold((json, hold), |(mut json, hold)| async {
             let piece = json.split_to(json.len().min(PIECE_BYTES));

@@ -31,7 +31,12 @@ pub(super) async fn serve(
     mut incoming: Incoming,
 ) -> Response<ReplyBody> {
     match answer(cx, route, &call, &mut incoming).await {
-        Ok((json, hold)) => reply::message(json, hold),
+        Ok((json, hold)) if hold.is_large() => reply::message(json.into(), hold),
+        // Nothing else bounds those that a client does not read.
+        Ok((json, hold)) => match call.share.charged(json) {
+            Ok(json) => reply::message(json, hold),
+            Err(crowded) => reply::error(&crowded.into()),
+        },
         Err(status) => reply::error(&status),
     }
 }

@@ -168,3 +168,30 @@ async fn small_answers_that_nobody_takes_are_bounded() {
         assert_eq!(read.kvs.len(), 1);
     }
 }
+
+#[tokio::test]
+async fn small_answers_in_json_that_nobody_takes_are_bounded() {
+    let served = Served::start(Shape::default()).await;
+    let client = Client::connect(&served).await;
+    let stored = client.unary::<PutResponse>(PUT, &put(40_000)).await;
+    stored.expect("stored");
+    let sender = that_takes_nothing(&served).await;
+    let mut answers = Vec::new();
+    for _ in 0..100 {
+        let request = http::Request::post("http://localhost/v3/kv/range");
+        let request = request.body(()).expect("valid");
+        let mut sender = sender.clone().ready().await.expect("open");
+        let (answer, mut sending) = sender.send_request(request, false).expect("open");
+        let key = Bytes::from_static(br#"{"key":"aw=="}"#);
+        sending.send_data(key, true).expect("open");
+        answers.push(answer.await.expect("a head needs no window"));
+    }
+    let statuses: Vec<_> = answers.iter().map(|a| a.status().as_u16()).collect();
+    // Four MiB may wait here, of 53,333 characters each beside names.
+    let served = statuses.iter().position(|status| *status != 200);
+    let served = served.expect("not all of them");
+    assert!((70..79).contains(&served), "{served}");
+    assert!(statuses[served..].iter().all(|status| *status == 429));
+    let read: RangeResponse = client.unary(RANGE, &get()).await.expect("served");
+    assert_eq!(read.kvs.len(), 1);
+}
