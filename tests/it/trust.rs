@@ -29,6 +29,7 @@ mod tls_client;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use kvorum_tests::process::{Server, TestDir, find_program, free_ports, kvorum_bin};
 use serde_json::Value;
@@ -142,6 +143,20 @@ impl Member {
     /// A file of its keys and certificates.
     pub(crate) fn pki(&self, name: &str) -> PathBuf {
         self.data_dir.join("pki").join(name)
+    }
+
+    /// Waits until the authority that this member has made is its cluster's. It serves clients a moment before that;
+    /// then it lets machines join, and its files stay as they are.
+    pub(crate) fn founded(&self) {
+        let begin = Instant::now();
+        while self.pki("founding").exists() {
+            assert!(
+                begin.elapsed() < Duration::from_secs(60),
+                "no authority begins\n{}",
+                self.server.log()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// A tool of the binary, with the certificate of the administrator on this machine.

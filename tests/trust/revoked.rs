@@ -261,7 +261,8 @@ async fn a_denial_that_is_taken_back_lets_in_again() {
 #[tokio::test]
 async fn what_a_certificate_has_open_ends_with_its_time() {
     let cluster = Cluster::start().await;
-    let badge = cluster.badge(CertificateKind::Client, "ann", 4).await;
+    // Far more than a thread may stand still before it watches.
+    let badge = cluster.badge(CertificateKind::Client, "ann", 15).await;
     let rpc = cluster.rpc(Some(&badge)).await;
     let mut watch = watching(&rpc, MetadataMap::new()).await;
     let ended = ends("a watch", watch.next()).await.expect_err("ended");

@@ -1,12 +1,15 @@
 //! What ends, and when: tokens, and watches of those who may not watch any more.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kvorum_proto::etcdserverpb as pb;
 use tonic::{Code, Status, metadata::MetadataMap};
 
 use super::{Guarded, ROOT, add_user, log_in, switch_on, with_token};
 use crate::rpc::{Duplex, Rpc};
+
+/// Far above what it takes.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn get(rpc: &Rpc, token: &str) -> Result<pb::RangeResponse, Status> {
     let range = pb::RangeRequest {
@@ -62,14 +65,16 @@ async fn a_token_ends_with_its_user_its_password_and_with_authentication() {
 
 #[tokio::test]
 async fn a_token_ends_when_nobody_uses_it() {
-    const TTL: Duration = Duration::from_secs(2);
-    let member = Guarded::start("auth-ttl", &["--auth-token-ttl", "2"]);
+    // Far more than a thread may stand still between two uses.
+    const TTL: Duration = Duration::from_secs(15);
+    let member = Guarded::start("auth-ttl", &["--auth-token-ttl", "15"]);
     let rpc = member.certified("").await;
     switch_on(&rpc).await;
     let (used, unused) = (log_in(&rpc, "user").await, log_in(&rpc, "user").await);
-    // Half the time again and again is longer than the whole.
-    for _ in 0..4 {
-        tokio::time::sleep(TTL / 2).await;
+    // A part of the time again and again is longer than the whole.
+    let begin = Instant::now();
+    while begin.elapsed() < TTL * 2 {
+        tokio::time::sleep(TTL / 15).await;
         get(&rpc, &used).await.expect("it is used");
     }
     is_invalid(get(&rpc, &unused).await);
@@ -89,8 +94,8 @@ async fn watch(rpc: &Rpc, metadata: MetadataMap) -> Duplex<pb::WatchRequest> {
 
 /// The server ends a watch by itself, without anything that happened to its keys.
 async fn is_ended(mut watch: Duplex<pb::WatchRequest>, reason: &str) {
-    let ended = tokio::time::timeout(Duration::from_secs(10), watch.next());
-    let ended = ended.await.expect("within seconds").expect("a response");
+    let ended = tokio::time::timeout(PATIENCE, watch.next());
+    let ended = ended.await.expect("it ends").expect("a response");
     assert!(ended.canceled && ended.events.is_empty(), "{ended:?}");
     assert_eq!(ended.cancel_reason, reason);
 }

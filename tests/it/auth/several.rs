@@ -1,6 +1,10 @@
 //! Tokens in a cluster of three: what one member gave out is good at the others, as in etcd.
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use kvorum_proto::etcdserverpb as pb;
 use kvorum_tests::process::{TestDir, find_program};
@@ -12,6 +16,9 @@ use crate::{
     cluster::{members::Cluster, one_at_a_time},
     rpc::Rpc,
 };
+
+/// Far above what it takes.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn is_invalid<T: std::fmt::Debug>(answer: Result<T, Status>) {
     let text = "etcdserver: invalid auth token";
@@ -29,7 +36,8 @@ async fn each(cluster: &Cluster) -> Vec<Rpc> {
 /// Asks until whoever is asked has heard of it.
 async fn in_the_end<T>(what: &str, ask: impl AsyncFn() -> Result<T, Status>) -> T {
     let mut last = None;
-    for _ in 0..600 {
+    let begin = Instant::now();
+    while begin.elapsed() < PATIENCE {
         match ask().await {
             Ok(answer) => return answer,
             Err(status) => last = Some(status),
@@ -86,6 +94,8 @@ async fn restarts(cluster: &mut Cluster) {
             true => cluster.kill(2),
             false => cluster.stop(2),
         }
+        // It may have led.
+        cluster.agreed().await;
         let meanwhile = with_token(&log_in(&rpc, "user").await);
         rpc.with(&meanwhile, put("k", "meanwhile"))
             .await
@@ -163,6 +173,8 @@ async fn a_jwt_of_one_member_is_good_at_all_until_rights_change() {
     all[1].with(&root, add).await.expect("root may");
     cluster.kill(1);
     cluster.restart(1);
+    // It may have led, and the others need not know who does now.
+    cluster.agreed().await;
     let fresh = with_token(&log_in(&all[0], "user").await);
     let root = with_token(&log_in(&all[0], ROOT).await);
     for rpc in each(&cluster).await {

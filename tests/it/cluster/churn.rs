@@ -3,11 +3,14 @@
 use std::{
     fs,
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use tokio::time::sleep;
+use tokio::{task::JoinHandle, time::sleep};
 
 use super::{members::Cluster, one_at_a_time, spread::Spread, verdict};
 use crate::both::put;
@@ -35,14 +38,17 @@ async fn churn_at_quota_goes_on_without_a_command() {
     let cluster = Cluster::start_with("churn", 3, &flags);
     let span = Duration::from_secs(seconds);
     let begun = Instant::now();
+    let written = Arc::new(AtomicU64::new(0));
     let mut writers = Vec::new();
     for writer in 0..WRITERS {
+        let written = Arc::clone(&written);
         let rpc = cluster.rpc(writer as usize % 3).await;
         let value: Arc<str> = "x".repeat(VALUE_BYTES).into();
         writers.push(tokio::spawn(async move {
             let mut times = Vec::new();
             for number in 0.. {
-                if begun.elapsed() >= span {
+                // A slow disk takes longer for as much.
+                if begun.elapsed() >= span && written.load(Ordering::Relaxed) > QUOTA {
                     break;
                 }
                 let key = format!("churn/{:04}", (number * WRITERS + writer) % KEYS);
@@ -50,13 +56,15 @@ async fn churn_at_quota_goes_on_without_a_command() {
                 rpc.call(put(&key, &value))
                     .await
                     .unwrap_or_else(|status| panic!("after {:?}: {status}", begun.elapsed()));
+                written.fetch_add(VALUE_BYTES as u64, Ordering::Relaxed);
                 times.push((called - begun, called.elapsed()));
                 sleep(PAUSE).await;
             }
             times
         }));
     }
-    let largest = watch_files(&cluster, begun, span).await;
+    let is_over = || writers.iter().all(JoinHandle::is_finished);
+    let largest = watch_files(&cluster, is_over).await;
     let mut all = Vec::new();
     for writer in writers {
         all.extend(writer.await.expect("every write was taken"));
@@ -72,9 +80,9 @@ async fn churn_at_quota_goes_on_without_a_command() {
 }
 
 /// The most that any member's folder took meanwhile.
-async fn watch_files(cluster: &Cluster, begun: Instant, span: Duration) -> u64 {
+async fn watch_files(cluster: &Cluster, is_over: impl Fn() -> bool) -> u64 {
     let mut largest = 0;
-    while begun.elapsed() < span {
+    while !is_over() {
         for member in &cluster.members {
             largest = largest.max(bytes_in(&member.data_dir));
         }

@@ -100,7 +100,7 @@ async fn a_client_that_floods_keeps_nobody_else_from_being_served() {
     let _one = one_at_a_time().await;
     let cluster = Cluster::start("flood", 3);
     let leader = cluster.agreed().await;
-    let before = cluster.view(leader).await.expect("it answers");
+    let before = cluster.told(leader).await;
     let url = cluster.server(leader).url();
     let to: SocketAddr = cluster
         .server(leader)
@@ -121,6 +121,6 @@ async fn a_client_that_floods_keeps_nobody_else_from_being_served() {
     let served = flood.stop().await;
     println!("flood of {calls} open calls, {served} served in {took:?}");
     println!("the other client alone: {alone}; beside it: {beside}");
-    let after = cluster.view(leader).await.expect("it answers");
+    let after = cluster.told(leader).await;
     assert_eq!((after.leader, after.term), (before.leader, before.term));
 }

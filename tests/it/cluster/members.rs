@@ -258,8 +258,7 @@ impl Cluster {
 
     /// Waits until a member that was spawned answers questions about itself; one that is no voter serves little else.
     pub(crate) async fn wait_up(&self, place: Place) {
-        self.until("the member answers", async || self.view(place).await)
-            .await;
+        self.told(place).await;
     }
 
     pub(crate) fn urls(&self) -> Vec<String> {
@@ -316,6 +315,12 @@ impl Cluster {
             applied: answer.raft_applied_index,
             is_learner: answer.is_learner,
         })
+    }
+
+    /// The same of a member that must answer, however long that takes.
+    pub(crate) async fn told(&self, place: Place) -> View {
+        self.until("the member answers", async || self.view(place).await)
+            .await
     }
 
     /// The leader that most members agree on, if there is one now.

@@ -84,7 +84,7 @@ async fn shrink(cluster: &mut Cluster, load: &Load, count: usize, random: &mut S
             .iter()
             .find(|place| **place != victim)
             .expect("two run");
-        let id = cluster.view(victim).await.expect("it answers").id;
+        let id = cluster.told(victim).await.id;
         load.set_urls(cluster.running_urls_but(victim));
         remove(cluster, through, id).await;
         let (status, log) = cluster.wait_exit(victim);

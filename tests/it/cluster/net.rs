@@ -287,11 +287,21 @@ mod tests {
         (near, far)
     }
 
-    async fn sees(from: &mut TcpStream, to: &mut TcpStream, text: &str) -> bool {
+    /// Far above what it takes.
+    const PATIENCE: Duration = Duration::from_secs(60);
+    /// What has not come by then is held.
+    const HELD: Duration = Duration::from_millis(300);
+
+    async fn sees(
+        from: &mut TcpStream,
+        to: &mut TcpStream,
+        text: &str,
+        patience: Duration,
+    ) -> bool {
         from.write_all(text.as_bytes()).await.expect("a live end");
         let mut got = vec![0; text.len()];
         let reading = to.read_exact(&mut got);
-        let read = tokio::time::timeout(Duration::from_millis(300), reading).await;
+        let read = tokio::time::timeout(patience, reading).await;
         read.is_ok_and(|read| read.is_ok()) && got == text.as_bytes()
     }
 
@@ -299,10 +309,10 @@ mod tests {
     async fn a_hole_holds_one_direction_and_gives_back_what_it_held() {
         let net = Net::new();
         let (mut near, mut far) = through(&net).await;
-        assert!(sees(&mut near, &mut far, "there").await);
+        assert!(sees(&mut near, &mut far, "there", PATIENCE).await);
         net.cut_one_way(0, 1);
-        assert!(!sees(&mut near, &mut far, "held").await);
-        assert!(sees(&mut far, &mut near, "back").await);
+        assert!(!sees(&mut near, &mut far, "held", HELD).await);
+        assert!(sees(&mut far, &mut near, "back", PATIENCE).await);
         net.heal();
         let mut held = [0; 4];
         far.read_exact(&mut held).await.expect("it comes now");
@@ -319,7 +329,7 @@ mod tests {
         };
         net.set(0, 1, late);
         let begun = Instant::now();
-        assert!(sees(&mut near, &mut far, "late").await);
+        assert!(sees(&mut near, &mut far, "late", PATIENCE).await);
         assert!(begun.elapsed() >= late.delay);
         net.reset(1, 0);
         assert!(near.read_u8().await.is_err());

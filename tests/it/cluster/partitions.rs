@@ -52,7 +52,7 @@ async fn a_follower_that_was_cut_off_does_not_disturb_the_leader_when_it_is_back
     let _one = one_at_a_time().await;
     let cluster = Cluster::start("cut-off", 3);
     let leader = cluster.agreed().await;
-    let before = cluster.view(leader).await.expect("it answers");
+    let before = cluster.told(leader).await;
     let load = Load::start(cluster.urls(), Size::usual(seed().next()));
     let follower = (leader + 1) % 3;
     // Both ways, then each way alone: it hears nobody, nobody hears it.
@@ -69,7 +69,7 @@ async fn a_follower_that_was_cut_off_does_not_disturb_the_leader_when_it_is_back
         cluster.net.heal();
         cluster.agreed().await;
         load.progress(20).await;
-        let now = cluster.view(leader).await.expect("it answers");
+        let now = cluster.told(leader).await;
         assert_eq!(
             (now.leader, now.term),
             (before.leader, before.term),

@@ -18,7 +18,7 @@ fn with_console(place: &Place) -> (Member, u16) {
 fn curl(member: &Member, words: &[&str]) -> Output {
     let mut command = Command::new("curl");
     command
-        .args(["--silent", "--show-error", "--max-time", "20", "--cacert"])
+        .args(["--silent", "--show-error", "--max-time", "60", "--cacert"])
         .arg(member.pki("ca.pem"))
         .args(["--write-out", " %{http_code}"])
         .args(words);

@@ -23,6 +23,8 @@ fn a_first_start_serves_etcdctl_with_the_certificates_that_it_made() {
         .etcdctl(&cert, &key, &["get", "hello"])
         .expect("is installed");
     assert_eq!(text(&got), "hello\nworld\n");
+    // A file must not go while they are looked at.
+    member.founded();
     let modes: BTreeMap<String, u32> = fs::read_dir(member.data_dir.join("pki"))
         .expect("is there")
         .map(|entry| entry.expect("readable"))

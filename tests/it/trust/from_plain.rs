@@ -281,7 +281,15 @@ async fn leave_plain(sites: &mut [Site], written: &str) {
         assert_eq!(found.kvs[0].value, written.as_bytes());
         assert!(!is_served_in_plain(port).await);
     }
-    let status = sites[0].member.told(&["ca", "status"]);
-    let certified = status.lines().filter(|line| line.starts_with("member "));
-    assert_eq!(certified.count(), 3, "{status}");
+    // A member tells what it shows a moment after it serves.
+    let begin = Instant::now();
+    loop {
+        let status = text(&sites[0].member.tool(&["ca", "status"]));
+        let certified = status.lines().filter(|line| line.starts_with("member "));
+        if certified.count() == 3 {
+            break;
+        }
+        assert!(begin.elapsed() < PATIENCE, "{status}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }

@@ -4,11 +4,12 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use kvorum_pki::Serial;
 use kvorum_tests::process::TestDir;
 
 use super::text;
 use super::three::Three;
-use super::tls_client::{Files, address};
+use super::tls_client::{Files, address, certificates};
 use crate::both::{get, put};
 
 /// Far above what it takes.
@@ -43,6 +44,8 @@ async fn a_member_that_is_built_anew_has_certificates_for_its_new_place() {
     };
     fs::copy(&own.cert, &copy.cert).expect("copied");
     fs::copy(&own.key, &copy.key).expect("copied");
+    let serial = Serial::of(&certificates(&copy.cert)[0]).expect("a certificate");
+    three.lists(&serial.to_string()).await;
     assert!(three.members[2].server.terminate().success());
     // As a process leaves it that has found its state damaged.
     let data_dir = &three.places[2].data_dir;

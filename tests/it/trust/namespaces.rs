@@ -220,7 +220,7 @@ fn plaintext_listeners(network: &Network, machine: usize) -> Vec<String> {
         let _ = write!(
             script,
             "exec 3<>/dev/tcp/{host}/{port}; printf 'GET /health HTTP/1.1\\r\\nHost: {host}\\r\\nConnection: close\\r\\n\\r\\n' >&3; \
-             timeout 2 cat <&3"
+             timeout 30 cat <&3"
         );
         let mut command = network.on(machine, "bash");
         command.args(["-c", &script]);

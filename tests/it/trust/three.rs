@@ -57,6 +57,20 @@ impl Three {
         }
     }
 
+    /// Waits until a certificate is on the cluster's list: a member tells of its administrator's a moment after it has
+    /// made it.
+    pub(crate) async fn lists(&self, serial: &str) {
+        let begin = Instant::now();
+        loop {
+            let list = text(&self.members[0].tool(&["cert", "list"]));
+            if list.lines().any(|line| line.starts_with(serial)) {
+                return;
+            }
+            assert!(begin.elapsed() < PATIENCE, "{list}\n{}", self.logs());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     /// Each machine can be administered.
     fn have_admins(&self) -> bool {
         self.members

@@ -5,7 +5,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kvorum_pki::Serial;
 use rustls::client::WebPkiServerVerifier;
@@ -16,6 +16,9 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 
 use super::Member;
 use crate::rpc::Rpc;
+
+/// Who renews a pair may stand still between its two files.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The serial numbers of the certificates that one server has shown, each handshake again.
 #[derive(Clone, Debug, Default)]
@@ -75,13 +78,14 @@ impl Files {
 
     /// Reads them anew. Key and certificate are two files: whoever reads between the two looks again.
     pub(crate) async fn config_soon(&self, seen: &Seen) -> Arc<ClientConfig> {
-        for _ in 0..200 {
+        let begin = Instant::now();
+        loop {
             match self.config(seen) {
                 Ok(config) => return config,
-                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+                Err(error) => assert!(begin.elapsed() < PATIENCE, "no pair: {error}"),
             }
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        self.config(seen).expect("a pair")
     }
 
     fn config(&self, seen: &Seen) -> Result<Arc<ClientConfig>, rustls::Error> {

@@ -18,7 +18,7 @@ use kvorum_proto::kvorumpb::{
     peer_reply::Told, peer_request::Ask,
 };
 
-use crate::host::{Host, three, until};
+use crate::host::{Host, PATIENCE, in_the_end, three, until};
 
 const LIFE: Duration = Duration::from_secs(3600);
 
@@ -62,8 +62,18 @@ fn speaks(host: &Host, as_member: MemberId, handle: &Handle) -> (Peers, Receiver
 }
 
 async fn asks(peers: &Peers, of: &Host, ask: Ask) -> Result<Told, AskError> {
+    asks_for(PATIENCE, peers, of, ask).await
+}
+
+/// The same, for so long where nobody answers.
+async fn asks_for(
+    patience: Duration,
+    peers: &Peers,
+    of: &Host,
+    ask: Ask,
+) -> Result<Told, AskError> {
     let request = PeerRequest { ask: Some(ask) };
-    let asking = peers.ask_later(&[of.url()], request, Duration::from_secs(5));
+    let asking = peers.ask_later(&[of.url()], request, patience);
     asking.await.expect("the transport runs")
 }
 
@@ -92,8 +102,9 @@ async fn evict(hosts: &mut [Host; 3]) -> Handle {
     .await;
     let serial = its_admin(&handle.trust()).expect("listed");
     hosts[2].stop().await;
-    let removed = handle.member_remove(&Caller::own(), gone).await;
-    assert_eq!(removed.expect("two are enough").len(), 2);
+    let remove = async || handle.member_remove(&Caller::own(), gone).await;
+    let removed = in_the_end("two are enough", remove).await;
+    assert_eq!(removed.len(), 2);
     for host in &hosts[..2] {
         until("its administrator is refused", || {
             host.handle().trust().denies_serial(&serial)
@@ -116,8 +127,8 @@ async fn evict(hosts: &mut [Host; 3]) -> Handle {
 async fn takes_nobodys_place(peers: &Peers, host: &Host, gone: MemberId) {
     let handle = host.handle();
     let urls = ["https://127.0.0.1:4567".to_owned()];
-    let added = handle.member_add(&Caller::own(), &urls, true).await;
-    let victim = added.expect("a learner").member;
+    let add = async || handle.member_add(&Caller::own(), &urls, true).await;
+    let victim = in_the_end("a learner", add).await.member;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let now = now.expect("after 1970").as_secs();
     let key = kvorum_pki::KeyPair::generate().expect("a key");
@@ -187,7 +198,7 @@ async fn who_was_removed_hears_so_and_can_do_nothing_else() {
 
     // The key speaks for no other member.
     let (peers, _told) = speaks(&hosts[2], other, &handle);
-    let asked = asks(&peers, &hosts[0], members()).await;
+    let asked = asks_for(Duration::from_secs(5), &peers, &hosts[0], members()).await;
     assert!(matches!(asked, Err(AskError::Unreachable(_))), "{asked:?}");
     drop(peers);
     let rejoin = JoinToken {
@@ -228,7 +239,17 @@ async fn a_member_whose_own_administrator_was_revoked_makes_another_by_itself() 
         host.pki_dir().join(files::ADMIN_CRT),
         host.pki_dir().join(files::ADMIN_KEY),
     );
-    let whole = std::fs::read(&key).expect("a file");
+    // It is the last of the three files to be put in place.
+    let bundle = kvorum_pki::Bundle::from_pem(
+        &files::read_secret(&host.pki_dir(), files::ADMIN_PEM)
+            .expect("ours")
+            .expect("it is there"),
+    );
+    let whole = bundle.expect("a pair").key().to_pem().as_bytes().to_vec();
+    until("its key for etcdctl is in place", || {
+        std::fs::read(&key).is_ok_and(|key| key == whole)
+    })
+    .await;
     host.stop().await;
     files::write_secret(&host.pki_dir(), files::ADMIN_KEY, b"of before").expect("written");
     std::fs::remove_file(&cert).expect("removed");

@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use kvorum_core::MemberId;
@@ -33,6 +34,21 @@ pub(crate) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !is_so() {
         assert!(begin.elapsed() < PATIENCE, "{what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Asks until it is done: a cluster does not change itself while it counts on too few, as on those who have just come.
+pub(crate) async fn in_the_end<T, E: std::fmt::Debug>(
+    what: &str,
+    ask: impl AsyncFn() -> Result<T, E>,
+) -> T {
+    let begin = Instant::now();
+    loop {
+        match ask().await {
+            Ok(done) => return done,
+            Err(error) => assert!(begin.elapsed() < PATIENCE, "{what}: {error:?}"),
+        }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -73,20 +89,31 @@ struct Running {
     handle: Handle,
 }
 
-fn free_port() -> (TcpListener, u16) {
-    let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = socket.local_addr().expect("bound").port();
-    (socket, port)
+/// A port that was free a moment ago and comes again late. It lies below those that the kernel gives to connections, which
+/// could take one while its member is not running.
+fn free_port() -> u16 {
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 22_000;
+    static COUNTER: AtomicU32 = AtomicU32::new(0);
+    // Each process begins somewhere else.
+    let begin = std::process::id().wrapping_mul(7_919);
+    for _ in 0..COUNT {
+        let place = begin.wrapping_add(COUNTER.fetch_add(1, Ordering::Relaxed)) % COUNT;
+        let port = u16::try_from(FIRST + place).expect("the range ends below 65,536");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port from {FIRST} on is free")
 }
 
 impl Host {
     /// One that runs nothing yet.
     pub(crate) fn new(name: &str, node_life: Duration) -> Self {
-        let (_, port) = free_port();
         Self {
             dir: Scratch::new(),
             name: name.into(),
-            port,
+            port: free_port(),
             member_id: MemberId(0),
             node_life,
             running: None,
@@ -209,7 +236,7 @@ impl Host {
             data_dir: self.data_dir(),
             name: self.name.clone(),
             peer_urls: vec![self.url()],
-            patience: Duration::from_secs(10),
+            patience: PATIENCE,
         }
     }
 

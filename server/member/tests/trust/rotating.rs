@@ -26,6 +26,17 @@ async fn is_over(hosts: &[Host], newest: u64) {
     }
 }
 
+/// The leader that a member follows; for a moment there may be none.
+async fn led_by(host: &Host) -> u64 {
+    let mut leader = 0;
+    until("somebody leads", || {
+        leader = host.handle().leader();
+        leader != 0
+    })
+    .await;
+    leader
+}
+
 #[tokio::test]
 async fn a_rotation_ends_whoever_is_restarted_at_whatever_stage() {
     let mut hosts = three(LIFE).await;
@@ -33,7 +44,7 @@ async fn a_rotation_ends_whoever_is_restarted_at_whatever_stage() {
     // The leader's turn and a follower's, at each stage.
     let stages = [Stage::Bundle, Stage::Issuer, Stage::Reissue, Stage::Grace];
     for (number, stage) in stages.into_iter().cycle().take(8).enumerate() {
-        let leader = hosts[0].handle().leader();
+        let leader = led_by(&hosts[0]).await;
         let is_leader = number >= stages.len();
         let at = hosts
             .iter()

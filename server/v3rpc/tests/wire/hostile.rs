@@ -17,7 +17,8 @@ use crate::{
 const PUT: &str = "/etcdserverpb.KV/Put";
 const RANGE: &str = "/etcdserverpb.KV/Range";
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const SHORT: Duration = Duration::from_millis(300);
+/// So that those who are served in time are, also by a thread that stands still for a while.
+const SHORT: Duration = Duration::from_secs(2);
 /// Far above every deadline here, and far below the usual ones: who is let go by then was let go by a deadline.
 const PATIENCE: Duration = Duration::from_secs(8);
 
