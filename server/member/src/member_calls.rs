@@ -218,7 +218,17 @@ impl Handle {
         let options = &self.shared.options;
         let begin = Instant::now();
         let mut offered: Option<Instant> = None;
-        while self.leader() == own {
+        loop {
+            match self.leader() {
+                // It has stepped down for the one that campaigns now.
+                0 if offered.is_some_and(|at| at.elapsed() < 2 * options.election_timeout) => {
+                    tokio::time::sleep(HAND_OVER_LOOK).await;
+                    continue;
+                }
+                0 => return offered.is_none(),
+                leader if leader != own => return true,
+                _ => {}
+            }
             let alone = self.members().iter().filter(|m| !m.is_learner).count() < 2;
             if alone || begin.elapsed() >= options.request_timeout() {
                 return false;
@@ -232,7 +242,6 @@ impl Handle {
             }
             tokio::time::sleep(HAND_OVER_LOOK).await;
         }
-        true
     }
 
     pub(crate) async fn change(

@@ -135,6 +135,7 @@ async fn certificate_issue(handle: &Handle, by: &str, message: Bytes) -> Result<
 
 async fn certificate_list(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
     let CertificateListRequest {} = decode(message)?;
+    handle.trust_founded().await;
     handle.read_barrier().await?;
     let trust = handle.trust();
     let nodes = trust.acks().map(|ack| TrustCertificate {
@@ -235,6 +236,7 @@ const fn stage(stage: Stage) -> RotateStage {
 
 async fn status(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
     let TrustStatusRequest {} = decode(message)?;
+    handle.trust_founded().await;
     handle.read_barrier().await?;
     let trust = handle.trust();
     let issuer = trust.issuer().cloned().unwrap_or_default();
@@ -252,6 +254,7 @@ async fn status(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
 
 async fn revocation_list(handle: &Handle, message: Bytes) -> Result<Bytes, Status> {
     let request: RevocationListRequest = decode(message)?;
+    handle.trust_founded().await;
     handle.read_barrier().await?;
     let pem = handle.trust_revocation_list(request.life_s).await?;
     frame(&RevocationListResponse {

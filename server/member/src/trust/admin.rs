@@ -260,6 +260,13 @@ impl Handle {
         }
     }
 
+    /// Returns once a first start has put its authority into the log, or seems not to get there; at once where the
+    /// cluster has none of its own.
+    pub async fn trust_founded(&self) {
+        // Who asks is told what there is then.
+        let _late = self.clerk().await;
+    }
+
     /// A new token to join with; `life_s` 0 for half an hour, or ten minutes where it makes an administrator.
     ///
     /// # Errors
@@ -413,6 +420,8 @@ impl Handle {
     /// One is under way, or the cluster cannot take it now.
     pub async fn trust_rotate(&self, by: &str, grace_s: i64) -> Result<(), TrustCallError> {
         let clerk = self.clerk().await?;
+        // What this member has not heard of yet would be taken for what it follows.
+        self.read_barrier().await?;
         let grace_s = if grace_s == 0 { GRACE_S } else { grace_s };
         let op = leader::begin(&clerk.authority, &self.trust(), grace_s, by)?;
         Ok(self.trust_change(op).await.map(drop)?)
@@ -423,6 +432,7 @@ impl Handle {
     /// # Errors
     /// No rotation is under way, or the cluster cannot take it now.
     pub async fn trust_rotate_force(&self, without: Without) -> Result<(), TrustCallError> {
+        self.read_barrier().await?;
         let op = leader::force(&self.trust(), without);
         Ok(self.trust_change(op).await.map(drop)?)
     }
