@@ -1,6 +1,14 @@
 //! One accepted connection: TLS or plain by its first byte, HTTP/2 or HTTP/1 by its preface, each within a deadline.
 
-use std::{cell::Cell, convert::Infallible, io, net::IpAddr, rc::Rc, sync::Arc};
+use std::{
+    cell::Cell,
+    convert::Infallible,
+    io,
+    net::IpAddr,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
@@ -30,6 +38,9 @@ const TLS_HANDSHAKE: u8 = 0x16;
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Head of an HTTP/1 request.
 const HTTP1_HEAD_BYTES_MAX: usize = 64 * 1024;
+/// For so long a member at its first start may look for its cluster before clients are told that it has none.
+const FIRST_START: Duration = Duration::from_secs(5);
+const FIRST_LOOK: Duration = Duration::from_millis(10);
 
 /// Who may come in, and to what.
 pub(crate) struct Door {
@@ -123,11 +134,25 @@ where
 {
     let read_ahead = timeout(cx.options.header_timeout, read_preface(&mut socket)).await??;
     if read_ahead == HTTP2_PREFACE {
+        await_cluster(&cx, stop.clone()).await;
         return http2::serve(cx, entry, socket, read_ahead, stop).await;
     }
     http1(cx, entry, socket, read_ahead, stop)
         .await
         .map_err(io::Error::other)
+}
+
+/// At its first start a member learns a moment after it listens what its cluster can do, and would refuse all calls until
+/// then, with an error after which no client tries again. etcd does not speak before it is ready; nor is HTTP/2 spoken
+/// here, for a while. Who still comes too early is told so.
+async fn await_cluster(cx: &IoContext, mut stop: Stop) {
+    let begin = Instant::now();
+    while !cx.handle.is_capable() && begin.elapsed() < FIRST_START {
+        tokio::select! {
+            () = stop.wait() => return,
+            () = tokio::time::sleep(FIRST_LOOK) => {}
+        }
+    }
 }
 
 /// Reads until it is clear whether HTTP/2 is spoken: the whole preface, or the first bytes of something else.

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use super::hello::explain;
 use super::hub::Hub;
 use super::own_tls::Shown;
+use super::tls::dial_words;
 use super::wire::{AnyStream, Broken, Wire};
 
 /// Addresses of one name that are tried.
@@ -125,6 +126,8 @@ async fn reach(hub: &Hub, url: &PeerUrl, hello: &Hello) -> Result<(Wire, Welcome
         Err(Broken::Closed) => Err(NotReached::Failed(
             "it hung up at once; its log says why, unless it is no kvorum or expects TLS".into(),
         )),
+        // With TLS 1.3 this side hears only now what the other thinks of its certificate.
+        Err(Broken::Io(error)) => Err(NotReached::Failed(dial_words(&error))),
         Err(broken) => Err(NotReached::Failed(broken.to_string())),
     }
 }

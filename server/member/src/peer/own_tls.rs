@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, TlsConnector};
 
-use super::tls::words;
+use super::tls::{dial_words, words};
 use super::wire::AnyStream;
 use crate::clock::unix_s;
 
@@ -130,7 +130,7 @@ impl OwnTls {
         };
         let connector = TlsConnector::from(config.client.clone());
         let stream = connector.connect(name, socket).await;
-        let stream = stream.map_err(|error| words(&error))?;
+        let stream = stream.map_err(|error| dial_words(&error))?;
         let shown = shown(&config, stream.get_ref().1.peer_certificates())?;
         Ok((Box::new(stream), shown))
     }

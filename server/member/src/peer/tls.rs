@@ -204,6 +204,35 @@ pub(super) fn words(error: &std::io::Error) -> String {
     }
 }
 
+/// The same for the side that dials: whom it dials is a member, so that it is known what helps.
+pub(super) fn dial_words(error: &std::io::Error) -> String {
+    use rustls::AlertDescription as Alert;
+    let tls = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match tls {
+        Some(rustls::Error::AlertReceived(Alert::CertificateRevoked)) => format!(
+            "the other side says that the certificate of this member was revoked: unless this member was removed, \
+             {REJOIN}"
+        ),
+        Some(rustls::Error::AlertReceived(Alert::UnknownCA)) => format!(
+            "the other side does not know the root of this member's certificate: if the root was changed while this \
+             member was down, {REJOIN}"
+        ),
+        Some(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer)) => {
+            format!(
+                "this member does not know the root of the other side's certificate: if the root was changed while this \
+             member was down, {REJOIN}"
+            )
+        }
+        _ => words(error),
+    }
+}
+
+/// What helps a member that is one still and shows the wrong certificate.
+const REJOIN: &str = "run `kvorum token create --role rejoin --member ID` on another member, and `kvorum rejoin TOKEN` \
+                      here; where the certificates are your own, look at them";
+
 impl Allowed {
     fn check(&self, chain: Option<&[CertificateDer<'_>]>) -> Result<(), String> {
         if self.cns.is_empty() && self.hostnames.is_empty() {

@@ -264,8 +264,12 @@ impl Keeper {
     /// The founder's authority becomes the cluster's.
     async fn found(&mut self, handle: &Handle) -> Result<(), StepError> {
         let Some(founding) = self.files.read(FOUNDING)? else {
+            // Another member's authority is on its way here, or this one's: it may lead before it has read its log.
             if !handle.leads() {
-                // Another member's authority is on its way here.
+                return Ok(());
+            }
+            handle.read_barrier().await?;
+            if handle.trust().is_ready() {
                 return Ok(());
             }
             return Err(TrustError::State(
