@@ -135,12 +135,19 @@ impl Cluster {
 
     /// The same with flags for every member.
     pub(crate) fn start_with(name: &str, count: usize, flags: &[&str]) -> Self {
+        let mut cluster = Self::begun(name, count, flags);
+        cluster.wait_all_ready();
+        cluster
+    }
+
+    /// The same, and nobody waits for it.
+    pub(crate) fn begun(name: &str, count: usize, flags: &[&str]) -> Self {
         let mut cluster = Self::unborn(name, count, flags);
         let all: Vec<String> = cluster.members.iter().map(named_url).collect();
         for member in &mut cluster.members {
             member.initial_cluster = all.join(",");
         }
-        cluster.begin();
+        cluster.spawn_all();
         cluster
     }
 
@@ -150,7 +157,8 @@ impl Cluster {
         for member in &mut cluster.members {
             member.initial_cluster = named_url(member);
         }
-        cluster.begin();
+        cluster.spawn_all();
+        cluster.wait_all_ready();
         cluster
     }
 
@@ -168,10 +176,13 @@ impl Cluster {
         cluster
     }
 
-    fn begin(&mut self) {
+    fn spawn_all(&mut self) {
         for place in 0..self.members.len() {
             self.spawn(place);
         }
+    }
+
+    fn wait_all_ready(&mut self) {
         for place in 0..self.members.len() {
             self.wait_ready(place);
         }

@@ -1,6 +1,6 @@
 //! Members that come and go while clients write.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kvorum_proto::etcdserverpb as pb;
 use tokio::time::sleep;
@@ -14,9 +14,12 @@ use super::{
 };
 use crate::{
     both::{Side, get, put},
+    rpc::Rpc,
     seed::Seed,
 };
 
+/// Far above what it takes.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// The log line of a member that finds itself removed, in the words of both.
 const REMOVED: &str = "removed";
 
@@ -139,4 +142,30 @@ async fn a_wiped_data_directory_is_refused_with_the_way_back() {
 
 fn last(log: &str) -> &str {
     log.lines().last().unwrap_or_default()
+}
+
+/// Whoever connects before a new cluster has found itself is answered when it has, as by etcd, and not refused.
+#[tokio::test]
+async fn clients_that_come_before_a_new_cluster_is_there_are_not_refused() {
+    let _one = one_at_a_time().await;
+    let cluster = Cluster::begun("early-clients", 3, &[]);
+    let begin = Instant::now();
+    for place in 0..3 {
+        let answer = loop {
+            assert!(begin.elapsed() < PATIENCE, "it does not begin");
+            // Until it listens.
+            let Ok(rpc) = Rpc::connect(&cluster.members[place].client_url()).await else {
+                sleep(Duration::from_millis(5)).await;
+                continue;
+            };
+            match rpc.call(put("early", "value")).await {
+                // A machine that stands still for seconds: that long nobody waits in silence.
+                Err(status) if begin.elapsed() > Duration::from_secs(5) => {
+                    println!("late, {:?}: {status}", begin.elapsed());
+                }
+                answer => break answer,
+            }
+        };
+        answer.expect("served as soon as there is somebody to serve");
+    }
 }
