@@ -14,6 +14,7 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use kvorum_member::trust::explain_tls;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
     net::TcpStream,
@@ -105,22 +106,39 @@ async fn enter(
     };
     match &door.tls {
         Some(tls) if wants_tls => {
-            let socket = tokio::time::timeout_at(deadline, tls.accept(socket)).await??;
+            let secured = tokio::time::timeout_at(deadline, tls.accept(socket)).await?;
+            // Whoever merely hangs up, as probes of ports do, was not refused.
+            let secured = secured.inspect_err(|error| {
+                if error
+                    .get_ref()
+                    .is_some_and(|inner| inner.is::<rustls::Error>())
+                {
+                    cx.turned_away.note(from, &explain_tls(error));
+                }
+            });
+            let socket = secured?;
             let shown = socket.get_ref().1.peer_certificates();
             let admitted = cx.guests.admit(shown);
-            entry.peer = admitted
-                .map_err(|reason| io::Error::new(io::ErrorKind::PermissionDenied, reason))?;
+            entry.peer = admitted.map_err(|reason| {
+                cx.turned_away.note(from, &reason);
+                io::Error::new(io::ErrorKind::PermissionDenied, reason)
+            })?;
             entry.share = cx.crowd.clients.of(Client::of(&entry.peer, from));
             speak(cx, entry, socket, stop).await
         }
-        _ if wants_tls => refuse(&socket, "TLS, and this listener has no certificate"),
+        _ if wants_tls => {
+            let reason = "TLS, and this listener has no certificate";
+            refuse(&cx, &socket, from, reason)
+        }
         _ if door.allow_plain => speak(cx, entry, socket, stop).await,
-        _ => refuse(&socket, "no TLS, which this listener demands"),
+        _ => refuse(&cx, &socket, from, "no TLS, which this listener demands"),
     }
 }
 
 /// Resets the connection, so that the client fails at once and not after a timeout.
-fn refuse(socket: &TcpStream, what: &str) -> io::Result<()> {
+fn refuse(cx: &IoContext, socket: &TcpStream, from: IpAddr, what: &str) -> io::Result<()> {
+    cx.turned_away
+        .note(from, &format!("the client speaks {what}"));
     socket.set_zero_linger()?;
     Err(io::Error::new(
         io::ErrorKind::ConnectionRefused,

@@ -19,6 +19,7 @@ use crate::{
     options::Options,
     route::Routes,
     shares::Crowd,
+    turned_away::TurnedAway,
 };
 
 /// One per I/O thread; nothing in it is touched by another.
@@ -37,6 +38,8 @@ pub(crate) struct IoContext {
     pub(crate) guests: Rc<Guests>,
     pub(crate) crowd: Arc<Crowd>,
     versions: ClientVersions,
+    /// Whom it did not let in.
+    pub(crate) turned_away: TurnedAway,
     /// A cluster version, once decided, stays decided.
     capable: Cell<bool>,
 }
@@ -71,6 +74,7 @@ impl IoContext {
             guests,
             crowd,
             versions: ClientVersions::new(metrics),
+            turned_away: TurnedAway::default(),
             capable: Cell::new(false),
         }
     }

@@ -60,6 +60,7 @@ mod snapshot;
 mod stream;
 mod tls;
 mod trust;
+mod turned_away;
 mod unary;
 mod version;
 mod watch;

@@ -241,6 +241,9 @@ async fn what_a_removed_member_made_for_itself_is_worth_nothing() {
         .expect("others are served");
     let part = "made by a member for itself";
     three.members[0].server.wait_log(|line| line.contains(part));
+    // And of those that did not get in at all.
+    let part = "rejected connection on client endpoint";
+    three.members[1].server.wait_log(|line| line.contains(part));
 
     is_listed_as_refused(&three, &serial, &id);
     changes_the_root_without(&three, &serial).await;

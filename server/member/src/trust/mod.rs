@@ -40,6 +40,8 @@ pub use clients::{ClientIdentity, ClientTrust};
 pub use enrol::{Enrolled, Enrolment, enrol};
 pub use join::{JoinError, JoinOptions, Joined, join, rejoin};
 pub use keeper::Keeper;
+/// Why a handshake failed, in words that say what to do.
+pub use kvorum_pki::tls::explain_io as explain_tls;
 pub use leader::Without;
 pub(crate) use place::{NewPlace, is_at};
 
