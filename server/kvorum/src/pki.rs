@@ -3,6 +3,8 @@
 mod first_start;
 mod names;
 
+use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use kvorum_core::MemberId;
@@ -285,18 +287,67 @@ pub(crate) fn names_of(settings: &Settings, urls: &Urls) -> Vec<String> {
 
 /// Tells the tools of this machine where clients are served, where a member has or had certificates of its own: those
 /// that went back to plain text must not be dialled as before.
-pub(crate) fn tell_endpoints(data_dir: &Path, urls: &Urls) {
-    let dir = &data_dir.join(PKI);
+pub(crate) fn tell_endpoints(settings: &Settings, urls: &Urls) {
+    let dir = &settings.data_dir.join(PKI);
     if !dir.is_dir() {
         return;
     }
+    let told = endpoints(settings, urls);
+    let lines: String = told.iter().map(|url| format!("{url}\n")).collect();
+    if let Err(error) = files::write_secret(dir, ENDPOINTS, lines.as_bytes()) {
+        // The tools then need --endpoints.
+        warn!(%error, "the endpoints of this member could not be written down");
+    }
+}
+
+/// What a tool of this machine can dial, each once.
+fn endpoints(settings: &Settings, urls: &Urls) -> Vec<String> {
     let has_tls = urls.clients.iter().any(|url| url.starts_with("https://"));
     // The administrator's certificate, which lies beside this file, can be shown there only.
     let clients = urls.clients.iter();
     let told = clients.filter(|url| !has_tls || url.starts_with("https://"));
-    let lines: String = told.map(|url| format!("{url}\n")).collect();
-    if let Err(error) = files::write_secret(dir, ENDPOINTS, lines.as_bytes()) {
-        // The tools then need --endpoints.
-        warn!(%error, "the endpoints of this member could not be written down");
+    let mut all = Vec::new();
+    for url in told {
+        match everywhere(url) {
+            // No certificate is for "all addresses". The cluster's own are for loopback, those of others may not be.
+            Some((scheme, _)) if settings.tls_files.is_some() => {
+                let advertised = settings.advertise_client_urls.iter();
+                all.extend(
+                    advertised
+                        .filter(|url| url.split_once("://").is_some_and(|(own, _)| own == scheme))
+                        .cloned(),
+                );
+            }
+            Some((scheme, port)) => all.push(format!("{scheme}://127.0.0.1:{port}")),
+            None => all.push(url.clone()),
+        }
+    }
+    let mut known = HashSet::new();
+    all.retain(|url| known.insert(url.clone()));
+    all
+}
+
+/// Scheme and port of a URL that is bound on all addresses.
+fn everywhere(url: &str) -> Option<(&str, u16)> {
+    let (scheme, authority) = url.split_once("://")?;
+    let address: SocketAddr = authority.parse().ok()?;
+    let is_everywhere = address.ip().is_unspecified();
+    is_everywhere.then(|| (scheme, address.port()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_addresses_are_known_as_such() {
+        for (url, expected) in [
+            ("https://0.0.0.0:2379", Some(("https", 2379))),
+            ("http://[::]:1", Some(("http", 1))),
+            ("https://10.0.0.1:2379", None),
+            ("https://node1.example:2379", None),
+        ] {
+            assert_eq!(everywhere(url), expected, "{url}");
+        }
     }
 }

@@ -1,7 +1,6 @@
 //! The life of a member: bind, start, serve, wait, drain, close.
 
 use std::io;
-use std::path::Path;
 
 use kvorum_member::peer::Peers;
 use kvorum_member::trust::{Keeper, TrustOptions};
@@ -96,7 +95,7 @@ fn serve(settings: Settings) -> Result<Exit, Ended> {
             console,
             signals,
         };
-        running.until_stopped(&urls, &settings.data_dir).await
+        running.until_stopped(&urls, &settings).await
     })
 }
 
@@ -219,8 +218,8 @@ fn compact_by_itself(member: &Member, settings: &Settings) -> Result<(), Ended> 
 }
 
 /// The line that everybody waits for, and the same for systemd.
-fn announce(urls: &Urls, data_dir: &Path) {
-    pki::tell_endpoints(data_dir, urls);
+fn announce(urls: &Urls, settings: &Settings) {
+    pki::tell_endpoints(settings, urls);
     let console_url = urls.console.as_deref().unwrap_or_default();
     info!(
         client_urls = ?urls.clients,
@@ -276,7 +275,7 @@ enum Event {
 }
 
 impl Running {
-    async fn until_stopped(mut self, urls: &Urls, data_dir: &Path) -> Result<Exit, Ended> {
+    async fn until_stopped(mut self, urls: &Urls, settings: &Settings) -> Result<Exit, Ended> {
         let mut announced = false;
         let signal = loop {
             let event = tokio::select! {
@@ -286,7 +285,7 @@ impl Running {
             };
             match event {
                 Event::Ready => {
-                    announce(urls, data_dir);
+                    announce(urls, settings);
                     self.console.invite();
                 }
                 Event::Signal(name) => break name,
