@@ -12,7 +12,7 @@ use kvorum_member::{Prospect, StartError};
 use kvorum_pki::{Bundle, TrustDomain, files};
 use tracing::{error, info, warn};
 
-use crate::config::Settings;
+use crate::config::{REMEMBERED, Settings};
 use crate::exit::Exit;
 use crate::listeners::Urls;
 use crate::peers;
@@ -126,6 +126,7 @@ pub(crate) fn open(settings: &Settings, urls: &Urls) -> Result<Option<Own>, Exit
         dir,
     };
     if own.dir.join(files::DOMAIN).exists() {
+        check_reached(settings, &prospect)?;
         tell_of_time(&own.dir);
         return Ok(Some(own));
     }
@@ -178,6 +179,33 @@ fn check_no_remains(dir: &Path) -> Result<(), String> {
          if these certificates are of no use any more: move {shown} away to begin anew",
         files::DOMAIN
     ))
+}
+
+/// Refuses a member of several that listens to none of the others: it would wait for them forever, without a word.
+fn check_reached(settings: &Settings, prospect: &Prospect) -> Result<(), Exit> {
+    if prospect.is_alone || !settings.listen.peers.is_empty() {
+        return Ok(());
+    }
+    let reason = match prospect.peer_urls.first() {
+        None => "the cluster has other members, and none of them reaches this one: start it with --advertise and the \
+                 address or name of this machine"
+            .to_owned(),
+        Some(url) => format!(
+            "the member list has {url} for this member and nothing listens there: start it with {}",
+            flag_for(url)
+        ),
+    };
+    error!(reason, "these settings do not make a member");
+    Err(Exit::BadSettings)
+}
+
+/// What lets a member be reached at that URL.
+fn flag_for(url: &str) -> String {
+    let host = url.strip_prefix("https://");
+    match host.and_then(|host| host.strip_suffix(":2380")) {
+        Some(host) => format!("--advertise {host}"),
+        None => format!("--listen-peer-urls {url}"),
+    }
 }
 
 fn prospect(settings: &Settings, urls: &Urls) -> Result<Prospect, StartError> {
@@ -283,6 +311,31 @@ pub(crate) fn advertised(settings: &Settings, urls: &Urls) -> Vec<String> {
 /// The names that certificates of this member carry.
 pub(crate) fn names_of(settings: &Settings, urls: &Urls) -> Vec<String> {
     names::of(settings, urls)
+}
+
+/// Writes down at which address a member is started, for a start that says nothing of it.
+pub(crate) fn remember(settings: &Settings) {
+    let dir = &settings.data_dir.join(PKI);
+    let host = match &settings.place {
+        _ if !dir.is_dir() => return,
+        Some(place) if place.is_remembered => return,
+        Some(place) => Some(place.host.as_bytes()),
+        None => None,
+    };
+    let written = match host {
+        Some(host) if is_remembered(dir, host) => return,
+        Some(host) => files::write_secret(dir, REMEMBERED, host),
+        None => files::remove(dir, REMEMBERED),
+    };
+    if let Err(error) = written {
+        warn!(%error, "the address of this member could not be written down: a start without --advertise will not know it");
+    }
+}
+
+/// It stands there already.
+fn is_remembered(dir: &Path, host: &[u8]) -> bool {
+    let known = files::read_secret(dir, REMEMBERED).ok().flatten();
+    known.is_some_and(|known| known.as_slice() == host)
 }
 
 /// Tells the tools of this machine where clients are served, where a member has or had certificates of its own: those

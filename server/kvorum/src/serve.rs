@@ -26,6 +26,12 @@ type Ended = Exit;
 pub(crate) fn run(settings: Settings) -> Exit {
     let data_dir = settings.data_dir.display();
     info!(version = env!("CARGO_PKG_VERSION"), name = settings.name, %data_dir, "starting");
+    if let Some(place) = settings.place.as_ref().filter(|place| place.is_remembered) {
+        info!(
+            advertise = place.host,
+            "no address is given: this member goes on at the one that it was given before"
+        );
+    }
     process::hide_memory();
     process::raise_file_limit();
     serve(settings).unwrap_or_else(|ended| ended)
@@ -124,6 +130,7 @@ fn keep(settings: &Settings, urls: &Urls) -> Result<Option<Keeper>, Ended> {
     let Some(own) = pki::open(settings, urls)? else {
         return Ok(None);
     };
+    pki::remember(settings);
     let lives = settings.trust.lives;
     let opened = Keeper::open(TrustOptions {
         pki_dir: own.dir,

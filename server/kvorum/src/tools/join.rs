@@ -177,6 +177,7 @@ fn join(matches: &ArgMatches, settings: &Settings, token: &JoinToken) -> Result<
         patience: PATIENCE,
     };
     let joined = trust::join(token, &options).map_err(|error| words(&error))?;
+    pki::remember(&settings);
     Ok(format!(
         "this machine is member {:x} of cluster {:x}, with the name {}; once it runs it learns, and votes when it has \
          caught up\n\nstart it:\n  {}\n",
