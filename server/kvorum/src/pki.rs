@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use kvorum_core::MemberId;
-use kvorum_member::{Prospect, StartError};
+use kvorum_member::{Prospect, StartError, offline};
 use kvorum_pki::{Bundle, TrustDomain, files};
 use tracing::{error, info, warn};
 
@@ -143,6 +143,7 @@ pub(crate) fn open(settings: &Settings, urls: &Urls) -> Result<Option<Own>, Exit
         ));
     }
     if prospect.has_run {
+        check_no_authority(settings).map_err(|reason| refused(&reason))?;
         warn!(
             "this member has run without certificates of its own and makes them now: https:// clients need ca.pem and \
              admin.crt, admin.key from its directory, or what `kvorum cert client NAME` makes; for https:// between \
@@ -179,6 +180,22 @@ fn check_no_remains(dir: &Path) -> Result<(), String> {
          if these certificates are of no use any more: move {shown} away to begin anew",
         files::DOMAIN
     ))
+}
+
+/// A cluster that has an authority must not get a second one: nobody would trust both.
+fn check_no_authority(settings: &Settings) -> Result<(), String> {
+    match offline::has_authority(&settings.data_dir) {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(format!(
+            "the cluster of this member has a certificate authority, and {}/{PKI} with its keys is missing: put it back \
+             from a backup. A member of several gets certificates by `kvorum token create --role rejoin` on another one \
+             and `kvorum rejoin` here. Without either the authority is lost: start this member with --client-allow-plain, \
+             http:// in --listen-client-urls and --listen-console-url none, take a snapshot (`kvorum snapshot save`), and \
+             `kvorum snapshot restore` makes a member with the same data, whose first start makes a new authority",
+            settings.data_dir.display()
+        )),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// Refuses a member of several that listens to none of the others: it would wait for them forever, without a word.
@@ -253,6 +270,7 @@ pub(crate) fn create(settings: &Settings) -> Result<TrustDomain, String> {
         );
     }
     check_no_remains(&dir)?;
+    check_no_authority(settings)?;
     let urls = Urls::unbound(settings);
     let prospect = prospect(settings, &urls).map_err(|error| error.to_string())?;
     if dir.symlink_metadata().is_ok() {
