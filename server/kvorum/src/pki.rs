@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 use crate::config::{REMEMBERED, Settings};
 use crate::exit::Exit;
 use crate::listeners::Urls;
-use crate::peers;
+use crate::{owner, peers};
 use first_start::Founder;
 
 /// The directory of a member's keys and certificates, in its data directory.
@@ -107,7 +107,7 @@ pub(crate) fn open(settings: &Settings, urls: &Urls) -> Result<Option<Own>, Exit
         Exit::BadDataDir
     };
     if dir.symlink_metadata().is_ok() {
-        check(&dir).map_err(|reason| refused(&reason))?;
+        check(&dir).map_err(|reason| refused(&words_for(&settings.data_dir, reason.into())))?;
     }
     if dir.join(JOINING).exists() && !settings.data_dir.join(MEMBER).exists() {
         return Err(refused(&format!(
@@ -117,6 +117,7 @@ pub(crate) fn open(settings: &Settings, urls: &Urls) -> Result<Option<Own>, Exit
         )));
     }
     let prospect = prospect(settings, urls).map_err(|error| {
+        let error = words_for(&settings.data_dir, error.into());
         let data_dir = settings.data_dir.display();
         error!(%data_dir, %error, "cannot open the data directory");
         Exit::BadDataDir
@@ -306,13 +307,27 @@ fn tell_of_time(dir: &Path) {
     }
 }
 
-/// The directory and everything in it is this user's alone, and no link leads elsewhere.
+/// What is said of a directory that cannot be used: where it is because of whose files these are, what mends them all.
+fn words_for(data_dir: &Path, failed: Box<dyn std::error::Error>) -> String {
+    let said = failed.to_string();
+    let is_of_owner = ["ermission denied", "belongs to user"];
+    match is_of_owner.iter().any(|part| said.contains(part)) {
+        true => owner::advice(data_dir).unwrap_or(said),
+        false => said,
+    }
+}
+
+/// The directory and everything in it is this user's alone, and no link leads elsewhere. Root's files are fine where
+/// this user can read them.
 fn check(dir: &Path) -> Result<(), String> {
     files::check_dir(dir).map_err(|refused| refused.to_string())?;
     let entries = std::fs::read_dir(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
     for entry in entries {
         let entry = entry.map_err(|e| format!("{}: {e}", dir.display()))?;
-        files::check_file(&entry.path()).map_err(|refused| refused.to_string())?;
+        let path = entry.path();
+        files::check_file(&path).map_err(|refused| refused.to_string())?;
+        rustix::fs::access(&path, rustix::fs::Access::READ_OK)
+            .map_err(|error| format!("{}: {error}", path.display()))?;
     }
     Ok(())
 }
