@@ -178,7 +178,7 @@ fn check_no_remains(dir: &Path) -> Result<(), String> {
     Err(format!(
         "{shown}/{} is missing, and {name} is there: put it back from a backup, or copy it from another member (mode 600), \
          where it is the same; it holds the 32 digits that `openssl x509 -in {shown}/ca.pem -noout -subject` shows. Only \
-         if these certificates are of no use any more: move {shown} away to begin anew",
+         if these certificates are of no use any more: move {shown} away, and the next start says how to go on",
         files::DOMAIN
     ))
 }
@@ -199,7 +199,8 @@ fn check_no_authority(settings: &Settings) -> Result<(), String> {
     }
 }
 
-/// Refuses a member of several that listens to none of the others: it would wait for them forever, without a word.
+/// Refuses a member that came to others and listens to none of them: it would wait for them forever, without a word. One
+/// that began alone may have learners only, and serves then.
 fn check_reached(settings: &Settings, prospect: &Prospect) -> Result<(), Exit> {
     if prospect.is_alone || !settings.listen.peers.is_empty() {
         return Ok(());
@@ -213,8 +214,16 @@ fn check_reached(settings: &Settings, prospect: &Prospect) -> Result<(), Exit> {
             flag_for(url)
         ),
     };
-    error!(reason, "these settings do not make a member");
-    Err(Exit::BadSettings)
+    match prospect.has_joined {
+        true => {
+            error!(reason, "these settings do not make a member");
+            Err(Exit::BadSettings)
+        }
+        false => {
+            warn!(reason, "the other members do not reach this one");
+            Ok(())
+        }
+    }
 }
 
 /// What lets a member be reached at that URL.

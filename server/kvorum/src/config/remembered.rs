@@ -67,3 +67,41 @@ pub(super) fn add(merged: &mut Merged) {
     };
     merged.insert(keys::ADVERTISE, given);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    #[test]
+    fn an_address_is_remembered_until_another_is_given() {
+        let dir = std::env::temp_dir().join(format!("kvorum-remembered-{}", std::process::id()));
+        let pki = dir.join(crate::pki::PKI);
+        std::fs::create_dir_all(&dir).expect("writes");
+        files::create_dir(&pki).expect("writes");
+        files::write_secret(&pki, REMEMBERED, b"10.9.0.3").expect("writes");
+        let read = |more: &[(&'static str, &str)]| {
+            let data_dir = (keys::DATA_DIR, dir.display().to_string());
+            let more = more.iter().map(|(key, value)| (*key, (*value).to_owned()));
+            let flags = [data_dir].into_iter().chain(more).collect();
+            let settings = config::read(flags, std::iter::empty()).expect("is good");
+            let peers = settings.listen.peers.first().map(ToString::to_string);
+            let place = settings.place;
+            (peers, place.map(|place| (place.host, place.is_remembered)))
+        };
+        let at = |host: &str, is_remembered| {
+            let peers = format!("https://{host}:2380");
+            (Some(peers), Some((host.to_owned(), is_remembered)))
+        };
+        assert_eq!(read(&[]), at("10.9.0.3", true));
+        assert_eq!(
+            read(&[(keys::ADVERTISE, "10.9.0.4")]),
+            at("10.9.0.4", false)
+        );
+        let clients = (keys::LISTEN_CLIENT_URLS, "https://127.0.0.1:2379");
+        assert_eq!(read(&[clients]), (None, None));
+        files::remove(&pki, REMEMBERED).expect("is ours");
+        assert_eq!(read(&[]), (None, None));
+        let _ = std::fs::remove_dir_all(&dir);
+    }
+}
