@@ -15,6 +15,7 @@ mod plain;
 mod private;
 mod problem;
 mod reader;
+mod remembered;
 mod settings;
 mod sources;
 #[cfg(test)]
@@ -27,6 +28,7 @@ mod url;
 pub(crate) use keys::{ADVERTISE, CONFIG, DATA_DIR_DEFAULT, KEYS};
 pub(crate) use logging::{LogFormat, Logging};
 pub(crate) use problem::Problem;
+pub(crate) use remembered::REMEMBERED;
 pub(crate) use settings::{ClientAddress, Settings};
 pub(crate) use tls::{Named, check_leaf, names_in};
 pub(crate) use trust::Lives;
@@ -38,6 +40,7 @@ pub(crate) fn read(
     flags: Vec<(&'static str, String)>,
     environment: impl Iterator<Item = (OsString, OsString)>,
 ) -> Result<Settings, Vec<Problem>> {
-    let merged = sources::merge(flags, environment)?;
+    let mut merged = sources::merge(flags, environment)?;
+    remembered::add(&mut merged);
     settings::check(reader::Reader::new(merged))
 }

@@ -7,6 +7,7 @@ mod exit;
 mod listeners;
 mod log;
 mod memory;
+mod owner;
 mod peers;
 mod pki;
 mod process;

@@ -3,17 +3,19 @@
 mod first_start;
 mod names;
 
+use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use kvorum_core::MemberId;
-use kvorum_member::{Prospect, StartError};
+use kvorum_member::{Prospect, StartError, offline};
 use kvorum_pki::{Bundle, TrustDomain, files};
 use tracing::{error, info, warn};
 
-use crate::config::Settings;
+use crate::config::{REMEMBERED, Settings};
 use crate::exit::Exit;
 use crate::listeners::Urls;
-use crate::peers;
+use crate::{owner, peers};
 use first_start::Founder;
 
 /// The directory of a member's keys and certificates, in its data directory.
@@ -105,7 +107,7 @@ pub(crate) fn open(settings: &Settings, urls: &Urls) -> Result<Option<Own>, Exit
         Exit::BadDataDir
     };
     if dir.symlink_metadata().is_ok() {
-        check(&dir).map_err(|reason| refused(&reason))?;
+        check(&dir).map_err(|reason| refused(&words_for(&settings.data_dir, reason.into())))?;
     }
     if dir.join(JOINING).exists() && !settings.data_dir.join(MEMBER).exists() {
         return Err(refused(&format!(
@@ -115,6 +117,7 @@ pub(crate) fn open(settings: &Settings, urls: &Urls) -> Result<Option<Own>, Exit
         )));
     }
     let prospect = prospect(settings, urls).map_err(|error| {
+        let error = words_for(&settings.data_dir, error.into());
         let data_dir = settings.data_dir.display();
         error!(%data_dir, %error, "cannot open the data directory");
         Exit::BadDataDir
@@ -124,6 +127,7 @@ pub(crate) fn open(settings: &Settings, urls: &Urls) -> Result<Option<Own>, Exit
         dir,
     };
     if own.dir.join(files::DOMAIN).exists() {
+        check_reached(settings, &prospect)?;
         tell_of_time(&own.dir);
         return Ok(Some(own));
     }
@@ -140,6 +144,7 @@ pub(crate) fn open(settings: &Settings, urls: &Urls) -> Result<Option<Own>, Exit
         ));
     }
     if prospect.has_run {
+        check_no_authority(settings).map_err(|reason| refused(&reason))?;
         warn!(
             "this member has run without certificates of its own and makes them now: https:// clients need ca.pem and \
              admin.crt, admin.key from its directory, or what `kvorum cert client NAME` makes; for https:// between \
@@ -173,9 +178,61 @@ fn check_no_remains(dir: &Path) -> Result<(), String> {
     Err(format!(
         "{shown}/{} is missing, and {name} is there: put it back from a backup, or copy it from another member (mode 600), \
          where it is the same; it holds the 32 digits that `openssl x509 -in {shown}/ca.pem -noout -subject` shows. Only \
-         if these certificates are of no use any more: move {shown} away to begin anew",
+         if these certificates are of no use any more: move {shown} away, and the next start says how to go on",
         files::DOMAIN
     ))
+}
+
+/// A cluster that has an authority must not get a second one: nobody would trust both.
+fn check_no_authority(settings: &Settings) -> Result<(), String> {
+    match offline::has_authority(&settings.data_dir) {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(format!(
+            "the cluster of this member has a certificate authority, and {}/{PKI} with its keys is missing: put it back \
+             from a backup. A member of several gets certificates by `kvorum token create --role rejoin` on another one \
+             and `kvorum rejoin` here. Without either the authority is lost: start this member with --client-allow-plain, \
+             http:// in --listen-client-urls and --listen-console-url none, take a snapshot (`kvorum snapshot save`), and \
+             `kvorum snapshot restore` makes a member with the same data, whose first start makes a new authority",
+            settings.data_dir.display()
+        )),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Refuses a member that came to others and listens to none of them: it would wait for them forever, without a word. One
+/// that began alone may have learners only, and serves then.
+fn check_reached(settings: &Settings, prospect: &Prospect) -> Result<(), Exit> {
+    if prospect.is_alone || !settings.listen.peers.is_empty() {
+        return Ok(());
+    }
+    let reason = match prospect.peer_urls.first() {
+        None => "the cluster has other members, and none of them reaches this one: start it with --advertise and the \
+                 address or name of this machine"
+            .to_owned(),
+        Some(url) => format!(
+            "the member list has {url} for this member and nothing listens there: start it with {}",
+            flag_for(url)
+        ),
+    };
+    match prospect.has_joined {
+        true => {
+            error!(reason, "these settings do not make a member");
+            Err(Exit::BadSettings)
+        }
+        false => {
+            warn!(reason, "the other members do not reach this one");
+            Ok(())
+        }
+    }
+}
+
+/// What lets a member be reached at that URL.
+fn flag_for(url: &str) -> String {
+    let host = url.strip_prefix("https://");
+    match host.and_then(|host| host.strip_suffix(":2380")) {
+        Some(host) => format!("--advertise {host}"),
+        None => format!("--listen-peer-urls {url}"),
+    }
 }
 
 fn prospect(settings: &Settings, urls: &Urls) -> Result<Prospect, StartError> {
@@ -223,6 +280,7 @@ pub(crate) fn create(settings: &Settings) -> Result<TrustDomain, String> {
         );
     }
     check_no_remains(&dir)?;
+    check_no_authority(settings)?;
     let urls = Urls::unbound(settings);
     let prospect = prospect(settings, &urls).map_err(|error| error.to_string())?;
     if dir.symlink_metadata().is_ok() {
@@ -258,13 +316,27 @@ fn tell_of_time(dir: &Path) {
     }
 }
 
-/// The directory and everything in it is this user's alone, and no link leads elsewhere.
+/// What is said of a directory that cannot be used: where it is because of whose files these are, what mends them all.
+fn words_for(data_dir: &Path, failed: Box<dyn std::error::Error>) -> String {
+    let said = failed.to_string();
+    let is_of_owner = ["ermission denied", "belongs to user"];
+    match is_of_owner.iter().any(|part| said.contains(part)) {
+        true => owner::advice(data_dir).unwrap_or(said),
+        false => said,
+    }
+}
+
+/// The directory and everything in it is this user's alone, and no link leads elsewhere. Root's files are fine where
+/// this user can read them.
 fn check(dir: &Path) -> Result<(), String> {
     files::check_dir(dir).map_err(|refused| refused.to_string())?;
     let entries = std::fs::read_dir(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
     for entry in entries {
         let entry = entry.map_err(|e| format!("{}: {e}", dir.display()))?;
-        files::check_file(&entry.path()).map_err(|refused| refused.to_string())?;
+        let path = entry.path();
+        files::check_file(&path).map_err(|refused| refused.to_string())?;
+        rustix::fs::access(&path, rustix::fs::Access::READ_OK)
+            .map_err(|error| format!("{}: {error}", path.display()))?;
     }
     Ok(())
 }
@@ -283,20 +355,94 @@ pub(crate) fn names_of(settings: &Settings, urls: &Urls) -> Vec<String> {
     names::of(settings, urls)
 }
 
+/// Writes down at which address a member is started, for a start that says nothing of it.
+pub(crate) fn remember(settings: &Settings) {
+    let dir = &settings.data_dir.join(PKI);
+    let host = match &settings.place {
+        _ if !dir.is_dir() => return,
+        Some(place) if place.is_remembered => return,
+        Some(place) => Some(place.host.as_bytes()),
+        None => None,
+    };
+    let written = match host {
+        Some(host) if is_remembered(dir, host) => return,
+        Some(host) => files::write_secret(dir, REMEMBERED, host),
+        None => files::remove(dir, REMEMBERED),
+    };
+    if let Err(error) = written {
+        warn!(%error, "the address of this member could not be written down: a start without --advertise will not know it");
+    }
+}
+
+/// It stands there already.
+fn is_remembered(dir: &Path, host: &[u8]) -> bool {
+    let known = files::read_secret(dir, REMEMBERED).ok().flatten();
+    known.is_some_and(|known| known.as_slice() == host)
+}
+
 /// Tells the tools of this machine where clients are served, where a member has or had certificates of its own: those
 /// that went back to plain text must not be dialled as before.
-pub(crate) fn tell_endpoints(data_dir: &Path, urls: &Urls) {
-    let dir = &data_dir.join(PKI);
+pub(crate) fn tell_endpoints(settings: &Settings, urls: &Urls) {
+    let dir = &settings.data_dir.join(PKI);
     if !dir.is_dir() {
         return;
     }
+    let told = endpoints(settings, urls);
+    let lines: String = told.iter().map(|url| format!("{url}\n")).collect();
+    if let Err(error) = files::write_secret(dir, ENDPOINTS, lines.as_bytes()) {
+        // The tools then need --endpoints.
+        warn!(%error, "the endpoints of this member could not be written down");
+    }
+}
+
+/// What a tool of this machine can dial, each once.
+fn endpoints(settings: &Settings, urls: &Urls) -> Vec<String> {
     let has_tls = urls.clients.iter().any(|url| url.starts_with("https://"));
     // The administrator's certificate, which lies beside this file, can be shown there only.
     let clients = urls.clients.iter();
     let told = clients.filter(|url| !has_tls || url.starts_with("https://"));
-    let lines: String = told.map(|url| format!("{url}\n")).collect();
-    if let Err(error) = files::write_secret(dir, ENDPOINTS, lines.as_bytes()) {
-        // The tools then need --endpoints.
-        warn!(%error, "the endpoints of this member could not be written down");
+    let mut all = Vec::new();
+    for url in told {
+        match everywhere(url) {
+            // No certificate is for "all addresses". The cluster's own are for loopback, those of others may not be.
+            Some((scheme, _)) if settings.tls_files.is_some() => {
+                let advertised = settings.advertise_client_urls.iter();
+                all.extend(
+                    advertised
+                        .filter(|url| url.split_once("://").is_some_and(|(own, _)| own == scheme))
+                        .cloned(),
+                );
+            }
+            Some((scheme, port)) => all.push(format!("{scheme}://127.0.0.1:{port}")),
+            None => all.push(url.clone()),
+        }
+    }
+    let mut known = HashSet::new();
+    all.retain(|url| known.insert(url.clone()));
+    all
+}
+
+/// Scheme and port of a URL that is bound on all addresses.
+fn everywhere(url: &str) -> Option<(&str, u16)> {
+    let (scheme, authority) = url.split_once("://")?;
+    let address: SocketAddr = authority.parse().ok()?;
+    let is_everywhere = address.ip().is_unspecified();
+    is_everywhere.then(|| (scheme, address.port()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_addresses_are_known_as_such() {
+        for (url, expected) in [
+            ("https://0.0.0.0:2379", Some(("https", 2379))),
+            ("http://[::]:1", Some(("http", 1))),
+            ("https://10.0.0.1:2379", None),
+            ("https://node1.example:2379", None),
+        ] {
+            assert_eq!(everywhere(url), expected, "{url}");
+        }
     }
 }

@@ -1,7 +1,6 @@
 //! The life of a member: bind, start, serve, wait, drain, close.
 
 use std::io;
-use std::path::Path;
 
 use kvorum_member::peer::Peers;
 use kvorum_member::trust::{Keeper, TrustOptions};
@@ -27,6 +26,12 @@ type Ended = Exit;
 pub(crate) fn run(settings: Settings) -> Exit {
     let data_dir = settings.data_dir.display();
     info!(version = env!("CARGO_PKG_VERSION"), name = settings.name, %data_dir, "starting");
+    if let Some(place) = settings.place.as_ref().filter(|place| place.is_remembered) {
+        info!(
+            advertise = place.host,
+            "no address is given: this member goes on at the one that it was given before"
+        );
+    }
     process::hide_memory();
     process::raise_file_limit();
     serve(settings).unwrap_or_else(|ended| ended)
@@ -96,7 +101,7 @@ fn serve(settings: Settings) -> Result<Exit, Ended> {
             console,
             signals,
         };
-        running.until_stopped(&urls, &settings.data_dir).await
+        running.until_stopped(&urls, &settings).await
     })
 }
 
@@ -125,6 +130,7 @@ fn keep(settings: &Settings, urls: &Urls) -> Result<Option<Keeper>, Ended> {
     let Some(own) = pki::open(settings, urls)? else {
         return Ok(None);
     };
+    pki::remember(settings);
     let lives = settings.trust.lives;
     let opened = Keeper::open(TrustOptions {
         pki_dir: own.dir,
@@ -219,8 +225,8 @@ fn compact_by_itself(member: &Member, settings: &Settings) -> Result<(), Ended> 
 }
 
 /// The line that everybody waits for, and the same for systemd.
-fn announce(urls: &Urls, data_dir: &Path) {
-    pki::tell_endpoints(data_dir, urls);
+fn announce(urls: &Urls, settings: &Settings) {
+    pki::tell_endpoints(settings, urls);
     let console_url = urls.console.as_deref().unwrap_or_default();
     info!(
         client_urls = ?urls.clients,
@@ -276,7 +282,7 @@ enum Event {
 }
 
 impl Running {
-    async fn until_stopped(mut self, urls: &Urls, data_dir: &Path) -> Result<Exit, Ended> {
+    async fn until_stopped(mut self, urls: &Urls, settings: &Settings) -> Result<Exit, Ended> {
         let mut announced = false;
         let signal = loop {
             let event = tokio::select! {
@@ -286,7 +292,7 @@ impl Running {
             };
             match event {
                 Event::Ready => {
-                    announce(urls, data_dir);
+                    announce(urls, settings);
                     self.console.invite();
                 }
                 Event::Signal(name) => break name,

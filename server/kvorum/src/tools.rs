@@ -17,6 +17,8 @@ mod tls_words;
 mod token;
 mod verify;
 
+pub(crate) use doctor::user;
+
 use std::fmt::Display;
 use std::io::{self, Write as _};
 use std::path::PathBuf;

@@ -2,6 +2,7 @@
 //!
 //! Everything here takes the lock of the data directory first.
 
+mod authority;
 mod cluster;
 mod first_state;
 mod recover;
@@ -11,6 +12,7 @@ mod survivor;
 
 pub use kvorum_storage::verify::{Report, verify};
 
+pub use authority::has_authority;
 pub use cluster::{InitialCluster, parse_initial_cluster};
 pub use first_state::first_state;
 pub use recover::{ForceSingle, Recovered, force_single};

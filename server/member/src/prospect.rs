@@ -4,19 +4,23 @@ use std::path::Path;
 
 use kvorum_core::MemberId;
 use kvorum_core::membership::peer_urls as plain;
-use kvorum_storage::DataDir;
+use kvorum_storage::{DataDir, Origin};
 
 use crate::bootstrap::BootstrapError;
 use crate::identity::member_id;
 use crate::start::StartError;
 
 /// Who that is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prospect {
     /// The member.
     pub member_id: MemberId,
     /// As far as its files tell, it has no others beside it.
     pub is_alone: bool,
+    /// Where the others reach it, as its files tell.
+    pub peer_urls: Vec<String>,
+    /// It came to others, who reach it there.
+    pub has_joined: bool,
     /// Its files are there already.
     pub has_run: bool,
 }
@@ -32,9 +36,15 @@ pub fn prospect(
 ) -> Result<Prospect, StartError> {
     let dir = DataDir::open(data_dir)?;
     if let Some(identity) = dir.identity() {
+        let own = identity
+            .members
+            .iter()
+            .find(|known| known.id == identity.member_id);
         return Ok(Prospect {
             member_id: identity.member_id,
+            peer_urls: own.map_or_else(Vec::new, |own| own.peer_urls.clone()),
             is_alone: identity.members.len() <= 1,
+            has_joined: identity.origin == Origin::Joined,
             has_run: true,
         });
     }
@@ -42,7 +52,9 @@ pub fn prospect(
         .map_err(|_| BootstrapError::Settings(format!("{peer_urls:?} is no list of peer URLs")))?;
     Ok(Prospect {
         member_id: member_id(&urls, token),
+        peer_urls: Vec::new(),
         is_alone: true,
+        has_joined: false,
         has_run: false,
     })
 }

@@ -319,7 +319,8 @@ fn tighten(path: &Path, warnings: &mut Vec<String>) -> Result<(), DirError> {
     let owner = rustix::process::geteuid().as_raw();
     if found.uid() != owner && found.uid() != 0 && mode & 0o077 == 0 {
         warnings.push(format!(
-            "{} belongs to uid {}, who can put other files in it, and this process is uid {owner}; run chown {owner} on it",
+            "{} belongs to uid {}, who can put other files in it, and this process is uid {owner}; run it as that \
+             user, or chown -R {owner} it",
             path.display(),
             found.uid()
         ));

@@ -86,6 +86,14 @@ fn a_member_that_lost_its_domain_keeps_its_keys_and_says_how_to_get_it_back() {
     let names = ["seal.key", "ca.pem", "node.pem", "admin.key"];
     let keys = || names.map(|name| fs::read(pki(&place, name)).expect("is there"));
     let before = keys();
+    // All of them: the authority is still in the cluster's own state.
+    let (own, away) = (place.data_dir.join("pki"), dir.path().join("away"));
+    fs::rename(&own, &away).expect("is ours");
+    let (code, said) = place.refused();
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("put it back from a backup"), "{said}");
+    assert!(!own.exists(), "it has made other keys");
+    fs::rename(&away, &own).expect("is ours");
     let domain = fs::read(pki(&place, "domain")).expect("is there");
     fs::remove_file(pki(&place, "domain")).expect("is ours");
     let (code, said) = place.refused();

@@ -34,6 +34,12 @@ impl Reader {
         self.merged.contains_key(key)
     }
 
+    /// True if an earlier start said it, and no source does now.
+    pub(crate) fn is_remembered(&self, key: &str) -> bool {
+        let given = self.merged.get(key);
+        given.is_some_and(|given| matches!(given.source, Source::Remembered(_)))
+    }
+
     /// Notes that the value of a key cannot be used.
     pub(crate) fn refuse(&mut self, key: &'static str, reason: &str) {
         let given = self.given(key).unwrap_or(Given {

@@ -24,6 +24,7 @@ use super::peers::{self, PeerSettings};
 use super::plain;
 use super::problem::Problem;
 use super::reader::Reader;
+use super::remembered::Place;
 use super::tls;
 use super::trust::{self, TrustSettings};
 use super::units;
@@ -40,6 +41,8 @@ pub(crate) struct Settings {
     pub(crate) is_named: bool,
     /// The cluster it belongs to.
     pub(crate) cluster: ClusterSettings,
+    /// Where the member is, if that is told by one address alone.
+    pub(crate) place: Option<Place>,
     /// What is bound.
     pub(crate) listen: Listen,
     /// What clients are told to dial; empty for the bound addresses.
@@ -152,6 +155,7 @@ fn settings(reader: &mut Reader) -> Option<Settings> {
     let is_named = reader.is_given(keys::NAME);
     let cluster = cluster::read(reader);
     let advertised = Advertised::read(reader);
+    let place = Place::read(reader);
     let console_login = console_login(reader);
     let listen = listen(reader, advertised.as_ref(), console_login);
     let advertise_client_urls = match &advertised {
@@ -196,6 +200,7 @@ fn settings(reader: &mut Reader) -> Option<Settings> {
         name: name?,
         is_named,
         cluster: cluster?,
+        place,
         listen,
         advertise_client_urls: advertise_client_urls?,
         tls,

@@ -19,6 +19,8 @@ pub(crate) enum Source {
     Variable(String),
     /// In the configuration file, at a line.
     File(PathBuf, usize),
+    /// At an earlier start, which wrote it down.
+    Remembered(PathBuf),
     /// Nowhere.
     Default,
 }
@@ -29,6 +31,7 @@ impl fmt::Display for Source {
             Self::Flag(name) => write!(f, "flag --{name}"),
             Self::Variable(name) => write!(f, "variable {name}"),
             Self::File(path, line) => write!(f, "file {} line {line}", path.display()),
+            Self::Remembered(path) => write!(f, "file {}, of an earlier start", path.display()),
             Self::Default => f.write_str("default"),
         }
     }

@@ -7,6 +7,8 @@ mod owner;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use owner::user;
+
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};

@@ -18,7 +18,7 @@ use super::{failed, path, path_of, print, text_of};
 use crate::cli;
 use crate::config::{self, Settings};
 use crate::exit::Exit;
-use crate::pki;
+use crate::{owner, pki};
 
 /// Stands for a token that comes on standard input.
 const STDIN: &str = "-";
@@ -169,6 +169,7 @@ fn join(matches: &ArgMatches, settings: &Settings, token: &JoinToken) -> Result<
         settings = Cow::Owned(read.map_err(told)?);
     }
     let peer_urls = pki::peer_urls(&settings);
+    owner::check(&settings.data_dir, &words_of("join", flags.clone()))?;
     pki::check_new(&settings.data_dir)?;
     let options = JoinOptions {
         data_dir: settings.data_dir.clone(),
@@ -177,6 +178,7 @@ fn join(matches: &ArgMatches, settings: &Settings, token: &JoinToken) -> Result<
         patience: PATIENCE,
     };
     let joined = trust::join(token, &options).map_err(|error| words(&error))?;
+    pki::remember(&settings);
     Ok(format!(
         "this machine is member {:x} of cluster {:x}, with the name {}; once it runs it learns, and votes when it has \
          caught up\n\nstart it:\n  {}\n",
@@ -205,7 +207,8 @@ fn own_address(token: &JoinToken) -> Result<IpAddr, String> {
     })
 }
 
-fn rejoin(_: &ArgMatches, settings: &Settings, token: &JoinToken) -> Result<String, String> {
+fn rejoin(matches: &ArgMatches, settings: &Settings, token: &JoinToken) -> Result<String, String> {
+    owner::check(&settings.data_dir, &words_of("rejoin", cli::flags(matches)))?;
     pki::check_member(&settings.data_dir)?;
     let options = JoinOptions {
         data_dir: settings.data_dir.clone(),
@@ -232,6 +235,13 @@ fn name(settings: &Settings) -> String {
     }
     let machine = rustix::system::uname();
     machine.nodename().to_string_lossy().into_owned()
+}
+
+/// This command anew, without its token.
+fn words_of(command: &str, flags: Vec<(&'static str, String)>) -> String {
+    let flags = flags.iter();
+    let flags = flags.map(|(key, value)| format!(" --{key} {}", word(value)));
+    format!("{command}{} TOKEN", flags.collect::<String>())
 }
 
 /// The command that starts the member: the same settings.

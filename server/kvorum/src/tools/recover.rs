@@ -9,6 +9,7 @@ use kvorum_member::offline::{
 
 use super::{failed, path, path_of, print, text};
 use crate::exit::Exit;
+use crate::owner;
 
 const INSPECT: &str = "inspect";
 /// What nobody can have written since the survivor's last revision.
@@ -98,6 +99,7 @@ fn force(matches: &ArgMatches) -> Result<String, String> {
         sole_survivor: matches.get_flag("sole-survivor"),
         bump_revision: matches.get_one("bump-revision").copied().unwrap_or(0),
     };
+    owner::check(&options.data_dir, "recover --force-single ...")?;
     let recovered = force_single(&options).map_err(|e: OfflineError| e.to_string())?;
     Ok(told(&recovered, &options.data_dir))
 }

@@ -17,6 +17,7 @@ use super::client::{self, Endpoint};
 use super::figures::{Format, show};
 use super::{failed, path, path_of, print, text, text_of};
 use crate::exit::Exit;
+use crate::owner;
 
 const SAVE: &str = "save";
 const STATUS: &str = "status";
@@ -235,6 +236,7 @@ fn make(matches: &ArgMatches) -> Result<String, String> {
         bump_revision: matches.get_one("bump-revision").copied().unwrap_or(0),
         pki_dir: matches.get_one("pki-dir").cloned(),
     };
+    owner::check(&options.data_dir, "snapshot restore ...")?;
     let restored = restore(&options).map_err(|e| e.to_string())?;
     let notes: String = restored
         .notes

@@ -6,7 +6,7 @@ use super::super::failed;
 use crate::cli;
 use crate::config::{self, Settings};
 use crate::exit::Exit;
-use crate::pki;
+use crate::{owner, pki};
 
 pub(super) const CREATE: &str = "create";
 
@@ -37,6 +37,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<String, Exit> {
 }
 
 fn made(settings: &Settings) -> Result<String, String> {
+    owner::check(&settings.data_dir, "ca create ...")?;
     let domain = pki::create(settings)?;
     let pki = settings.data_dir.join(pki::PKI);
     Ok(format!(

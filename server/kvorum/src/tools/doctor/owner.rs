@@ -13,7 +13,7 @@ pub(super) fn mode(metadata: &Metadata) -> u32 {
 }
 
 /// The name of a user, or its number where the system knows none.
-pub(super) fn user(uid: u32) -> String {
+pub(crate) fn user(uid: u32) -> String {
     name("/etc/passwd", uid)
 }
 
