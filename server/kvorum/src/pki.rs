@@ -58,8 +58,8 @@ pub(crate) fn check_new(data_dir: &Path) -> Result<(), String> {
     let shown = data_dir.display();
     if data_dir.join(MEMBER).exists() {
         return Err(format!(
-            "{shown} holds a member already: `kvorum rejoin` gets it another certificate; to join as a new member give \
-             another --data-dir, or remove this one"
+            "{shown} holds a member already: `kvorum rejoin` gets it another certificate; if it was removed from the cluster, \
+             remove {shown} first; to join as a new member beside it give another --data-dir"
         ));
     }
     let pki = data_dir.join(PKI);

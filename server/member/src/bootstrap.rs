@@ -255,8 +255,8 @@ fn check_founding(
             reply.member_id,
             reply.cluster_id,
             identity.cluster_id.0,
-            own.name,
-            list(&own.peer_urls)
+            kvorum_pki::shell_word(&own.name),
+            kvorum_pki::shell_word(&list(&own.peer_urls))
         )));
     }
     if reply.removed.contains(&id.0) {
@@ -457,7 +457,7 @@ pub(crate) fn check_own(
         list(&urls),
         other.id.0,
         other.id.0,
-        options.name,
-        list(&urls),
+        kvorum_pki::shell_word(&options.name),
+        kvorum_pki::shell_word(&list(&urls)),
     )))
 }

@@ -5,6 +5,8 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::Path;
 
+use kvorum_pki::shell_word;
+
 use crate::options::MemberOptions;
 use crate::start::StartError;
 
@@ -17,8 +19,8 @@ pub(crate) fn advice(id: u64, options: &MemberOptions, reason: &str) -> String {
         "{reason}. What this member has acknowledged is lost, so it must not go on under that identity. Put the newest \
          data directory of this member back, or on a member that runs: `kvorum member replace {id:x} --name {} \
          --peer-urls {}`; then start here with an empty directory and --initial-cluster-state existing",
-        options.name,
-        options.peer_urls.join(",")
+        shell_word(&options.name),
+        shell_word(&options.peer_urls.join(","))
     )
 }
 

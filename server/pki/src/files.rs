@@ -106,12 +106,7 @@ pub enum FileRefused {
 
 /// For a command line.
 fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let harmless = |c: char| c.is_ascii_alphanumeric() || "-._/+@".contains(c);
-    if !text.is_empty() && text.chars().all(harmless) {
-        return text;
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
+    crate::shell_word(&path.to_string_lossy())
 }
 
 /// Makes the directory for the owner only, if it is not there, and checks it.

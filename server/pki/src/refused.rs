@@ -112,11 +112,7 @@ pub enum Refused {
     #[error("the certificate's chain is broken: {0}")]
     BrokenChain(String),
     /// A joining machine met somebody else than the token says.
-    #[error(
-        "this is not the cluster that the token is for: its root certificate is not the pinned one. Somebody may be \
-             between you and the cluster, or the address is another cluster's. Make a new token on the cluster that \
-             you mean: `kvorum token create`"
-    )]
+    #[error("the root certificate that it shows is not the one that the token pins")]
     NotPinned,
 }
 

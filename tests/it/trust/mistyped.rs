@@ -50,7 +50,7 @@ fn nothing_is_made_for_a_user_who_is_revoked() {
     ] {
         let said = refused(&member, words);
         assert!(
-            said.contains("kvorum cert unrevoke --user \"app\""),
+            said.contains("kvorum cert unrevoke --user=app"),
             "{words:?}: {said}"
         );
     }

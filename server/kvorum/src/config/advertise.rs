@@ -74,6 +74,11 @@ fn parse(text: &str) -> Result<Advertised, String> {
     let host = match ip {
         Some(IpAddr::V6(ip)) => format!("[{ip}]"),
         Some(IpAddr::V4(ip)) => ip.to_string(),
+        None if text.contains('%') => {
+            return Err(
+                "has a zone (%), which means nothing on other machines: give an address without one, or a name".into(),
+            );
+        }
         None if text.contains(':') => {
             return Err("has a port: leave it out, or give the URLs one by one".into());
         }
@@ -108,6 +113,7 @@ mod tests {
         for (bad, part) in [
             ("https://a", "alone"),
             ("a:1", "has a port"),
+            ("fe80::1%lo", "has a zone"),
             ("0.0.0.0", "nobody can dial"),
             ("a b", "no host name has"),
         ] {

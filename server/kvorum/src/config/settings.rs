@@ -352,8 +352,12 @@ fn check_collisions(reader: &mut Reader, all: &[(&'static str, &[ListenUrl])]) {
                 && url.address == other.address
                 && url.scheme != other.scheme;
             if url.collides_with(other) && !shared_by_schemes {
+                let keys = match key == other_key {
+                    true => (*key).to_owned(),
+                    false => format!("{key} and {other_key}"),
+                };
                 reader.problems.push(Problem::new(format!(
-                    "{key} and {other_key}: {url} and {other} need the same port: give one of them \
+                    "{keys}: {url} and {other} need the same port: give one of them \
                      another"
                 )));
             }

@@ -328,6 +328,10 @@ fn listeners_that_need_the_same_port_are_refused_by_name() {
         assert_eq!(lines.len(), 1, "{lines:?}");
         assert!(lines[0].contains("need the same port"), "{lines:?}");
         assert!(lines[0].contains("listen-client-urls"), "{lines:?}");
+        assert!(
+            !lines[0].contains("listen-client-urls and listen-client-urls"),
+            "{lines:?}"
+        );
     }
 }
 

@@ -27,7 +27,8 @@ pub(crate) fn days(text: &str) -> Result<Duration, String> {
             .map(Duration::from_secs)
             .ok_or_else(|| "longer than can be counted".to_owned()),
         (number, "") => Err(format!("a unit is missing: write {number}d or {number}h")),
-        _ => duration(text),
+        (_, "ms" | "s" | "m" | "h") => duration(text),
+        (_, other) => Err(format!("unknown unit {other:?}: use ms, s, m, h or d")),
     }
 }
 

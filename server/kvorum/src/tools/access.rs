@@ -64,10 +64,23 @@ pub(super) async fn call<A: Message + Default>(
             Err(CallError::Failed(e)) => return Err(e),
         }
     }
-    match unreachable.is_empty() {
-        true => Err("--endpoints: name a member that runs".into()),
-        false => Err(unreachable.join("; ")),
+    if unreachable.is_empty() {
+        return Err("--endpoints: name a member that runs".into());
     }
+    let unreachable = unreachable.join("; ");
+    match text_of(matches, "endpoints").is_empty() {
+        true => Err(format!("{unreachable}{}", nobody_here(&data_dir(matches)))),
+        false => Err(unreachable),
+    }
+}
+
+/// What helps where nobody was named.
+fn nobody_here(data_dir: &Path) -> String {
+    format!(
+        "; is a member running here? Start it, or name one that runs with --endpoints; its files were looked for in {}: \
+         --data-dir if it is elsewhere",
+        data_dir.display()
+    )
 }
 
 /// Whom that would be, for lines to paste.

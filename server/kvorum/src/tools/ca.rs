@@ -18,7 +18,7 @@ use super::moment::{self, life};
 use super::{failed, path, print, text, wait_for};
 use crate::exit::Exit;
 
-const STATUS: &str = "/kvorumpb.Trust/TrustStatus";
+pub(super) const STATUS: &str = "/kvorumpb.Trust/TrustStatus";
 const REVOCATION_LIST: &str = "/kvorumpb.Trust/RevocationList";
 const ROTATE: &str = "/kvorumpb.Trust/RotateCa";
 
@@ -34,7 +34,7 @@ pub(super) fn command() -> Command {
         .arg(
             text("grace", "DURATION", "How long clients may show certificates of the old root")
                 .default_value("90d")
-                .value_parser(life),
+                .value_parser(life).allow_hyphen_values(true),
         )
         .arg(
             Arg::new("without-members")
@@ -50,7 +50,7 @@ pub(super) fn command() -> Command {
                 .long("end-grace")
                 .action(ArgAction::SetTrue)
                 .help(
-                    "Of a rotation under way: wait no longer for clients; whoever still shows a certificate of the old \
+                    "Of a rotation in step 4: wait no longer for clients; whoever still shows a certificate of the old \
                      root is refused",
                 ),
         );
@@ -64,7 +64,7 @@ pub(super) fn command() -> Command {
         .arg(
             text("ttl", "DURATION", "When the next list is due")
                 .default_value("7d")
-                .value_parser(life),
+                .value_parser(life).allow_hyphen_values(true),
         );
     Command::new("ca")
         .about("Show, hand out and rotate the cluster's own certificate authority")
@@ -136,6 +136,9 @@ async fn rotate(matches: &ArgMatches) -> Result<String, String> {
         matches.get_flag("without-members"),
         matches.get_flag("end-grace"),
     );
+    if end_grace {
+        rotation::may_end_grace(status(matches).await?.stage())?;
+    }
     let action = match without_members || end_grace {
         true => RotateAction::Force,
         false => RotateAction::Start,

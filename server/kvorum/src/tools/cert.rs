@@ -4,28 +4,30 @@ mod by_token;
 mod listed;
 mod paste;
 mod place;
+mod state;
 
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use kvorum_core::trust::EVICTED_BY;
 use kvorum_pki::{Bundle, Chain, KeyPair, Serial, bundle_pem, csr};
 use kvorum_proto::kvorumpb::{
     CertificateIssueRequest, CertificateIssueResponse, CertificateKind, CertificateListRequest,
     CertificateListResponse, RevokeCertificateRequest, RevokeCertificateResponse, TrustCertificate,
-    TrustDenial, revoke_certificate_request, trust_denial,
+    TrustStatusRequest, TrustStatusResponse, revoke_certificate_request, trust_denial,
 };
 use rustls::pki_types::CertificateDer;
 
-use super::access::{addresses, call, with_access};
+use super::access::{self, call, with_access};
 use super::legible::legible;
+use super::member::client_urls;
 use super::moment::{self, life};
 use super::{failed, path, print, text, text_of, wait_for};
 use crate::exit::Exit;
 pub(super) use by_token::get as by_token;
-pub(super) use paste::word;
-use place::Place;
+pub(super) use paste::operand;
+use place::{Made, Place};
 pub(super) use place::{names_files, write_public};
+use state::States;
 
 const ISSUE: &str = "/kvorumpb.Trust/CertificateIssue";
 const LIST: &str = "/kvorumpb.Trust/CertificateList";
@@ -113,7 +115,7 @@ fn made(command: Command) -> Command {
                 "DURATION",
                 "How long it lives; as the cluster has it if not given",
             )
-            .value_parser(life),
+            .value_parser(life).allow_hyphen_values(true),
         )
 }
 
@@ -138,18 +140,20 @@ pub(super) fn run(matches: &ArgMatches) -> Exit {
 
 async fn client(matches: &ArgMatches, again: bool) -> Result<String, String> {
     let user = text_of(matches, "name");
+    let typed = operand(&user);
     let out_dir: PathBuf = super::path_of(matches, "out-dir");
+    let _empty = Made::before(&out_dir);
     let place = Place::of(&out_dir, &user)?;
     match (again, place.is_taken()) {
         (false, true) => {
             return Err(format!(
-                "{} is there already: `kvorum cert renew {user}` replaces it, or name another --out-dir",
+                "{} is there already: `kvorum cert renew {typed}` replaces it, or name another --out-dir",
                 place.key.display()
             ));
         }
         (true, false) => {
             return Err(format!(
-                "{} is not there: `kvorum cert client {user}` makes it",
+                "{} is not there: `kvorum cert client {typed}` makes it",
                 place.key.display()
             ));
         }
@@ -179,14 +183,33 @@ async fn client(matches: &ArgMatches, again: bool) -> Result<String, String> {
     };
     let issued = call(matches, ISSUE, &request).await;
     let issued: CertificateIssueResponse = issued.map_err(|error| match again {
-        true => format!("{error}; is it on the list of `kvorum cert list`? If not, `kvorum cert client {user}` makes another"),
+        true => format!("{error}; is it on the list of `kvorum cert list`? If not, `kvorum cert client {typed}` makes another"),
         false => error,
     })?;
     let chain = Chain::new(certificates(issued.chain_der)).map_err(shown)?;
     let bundle = Bundle::new(key, chain).map_err(shown)?;
     place.write(&bundle, &bundle_pem(&certificates(issued.bundle_der)))?;
     let until = moment::shown(issued.not_after_unix_s);
-    Ok(paste::told(&place, &user, &until, &addresses(matches)?))
+    Ok(paste::told(
+        &place,
+        &user,
+        &until,
+        &addresses(matches).await?,
+    ))
+}
+
+/// Where clients are sent: whom the flags name, else all members.
+async fn addresses(matches: &ArgMatches) -> Result<Vec<String>, String> {
+    let given = access::addresses(matches)?;
+    if !text_of(matches, "endpoints").is_empty() {
+        return Ok(given);
+    }
+    // The certificate is made: a list that cannot be had is no failure.
+    let told = client_urls(matches).await.unwrap_or_default();
+    Ok(paste::from_elsewhere(match told.is_empty() {
+        true => given,
+        false => told,
+    }))
 }
 
 pub(super) fn certificates(der: Vec<impl Into<Vec<u8>>>) -> Vec<CertificateDer<'static>> {
@@ -201,12 +224,11 @@ fn shown(error: impl std::fmt::Display) -> String {
 
 async fn list(matches: &ArgMatches) -> Result<String, String> {
     let told: CertificateListResponse = call(matches, LIST, &CertificateListRequest {}).await?;
-    let now = moment::now();
-    let mut lines: String = told
-        .certificates
-        .iter()
-        .map(|certificate| line(certificate, &told.denied, now))
-        .collect();
+    let status: TrustStatusResponse =
+        call(matches, super::ca::STATUS, &TrustStatusRequest {}).await?;
+    let states = States::of(&told, status.stage(), moment::now());
+    let all = told.certificates.iter();
+    let mut lines: String = all.map(|c| line(c, states.shown(c))).collect();
     for denial in &told.denied {
         if let Some(trust_denial::Subject::User(user)) = &denial.subject {
             lines.push_str(&format!(
@@ -220,26 +242,12 @@ async fn list(matches: &ArgMatches) -> Result<String, String> {
     Ok(lines)
 }
 
-fn line(certificate: &TrustCertificate, denied: &[TrustDenial], now: i64) -> String {
+fn line(certificate: &TrustCertificate, state: &str) -> String {
     let kind = match certificate.kind() {
         CertificateKind::Node => "member",
         CertificateKind::Client => "client",
         CertificateKind::Admin => "admin",
         CertificateKind::Unspecified => "unknown",
-    };
-    let names = |denial: &TrustDenial| match &denial.subject {
-        Some(trust_denial::Subject::Serial(serial)) => serial[..] == certificate.serial[..],
-        Some(trust_denial::Subject::User(user)) => *user == certificate.subject && kind != "member",
-        None => false,
-    };
-    let denial = denied.iter().find(|denial| names(denial));
-    let state = match (denial, certificate.not_after_unix_s <= now) {
-        (Some(denial), _) if denial.denied_by == EVICTED_BY => {
-            "revoked since its member was removed"
-        }
-        (Some(_), _) => "revoked",
-        (_, true) => "expired",
-        _ => "valid",
     };
     format!(
         "{}, {kind}, {}, {state}, {}, {}\n",

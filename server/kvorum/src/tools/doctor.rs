@@ -3,6 +3,7 @@
 
 mod cis;
 mod ends;
+mod fits;
 mod owner;
 #[cfg(test)]
 mod tests;

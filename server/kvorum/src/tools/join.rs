@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use clap::{Arg, ArgMatches, Command};
 use kvorum_member::trust::{self, JoinError, JoinOptions};
-use kvorum_pki::JoinToken;
+use kvorum_pki::{JoinToken, shell_word as word};
 use zeroize::Zeroizing;
 
-use super::cert::{by_token, word};
+use super::cert::by_token;
 use super::{failed, path, path_of, print, text_of};
 use crate::cli;
 use crate::config::{self, Settings};

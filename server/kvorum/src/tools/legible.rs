@@ -1,17 +1,14 @@
 //! Names in lists: whoever chose one could otherwise clear the screen, or add lines that look like ours.
 
+use kvorum_pki::steers_terminal;
+
 /// The same name, with all that steers a terminal or the direction of writing spelled out.
 pub(super) fn legible(name: &str) -> String {
     let mut shown = String::with_capacity(name.len());
     for c in name.chars() {
         match c {
-            '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{2069}'
-            | '\u{feff}' => {
-                shown.extend(c.escape_unicode());
-            }
             c if c.is_control() => shown.extend(c.escape_default()),
+            c if steers_terminal(c) => shown.extend(c.escape_unicode()),
             c => shown.push(c),
         }
     }

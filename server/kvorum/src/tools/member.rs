@@ -1,6 +1,7 @@
 //! `kvorum member`: the members of a cluster that runs, and changes of them.
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use kvorum_pki::shell_word as word;
 use kvorum_proto::etcdserverpb::{
     Member, MemberAddRequest, MemberAddResponse, MemberListRequest, MemberListResponse,
     MemberPromoteRequest, MemberPromoteResponse, MemberRemoveRequest, MemberRemoveResponse,
@@ -131,6 +132,17 @@ async fn carry_out(name: &str, matches: &ArgMatches) -> Result<String, String> {
     }
 }
 
+/// Where clients reach all members that vote, as those tell.
+///
+/// # Errors
+/// Nobody answers.
+pub(super) async fn client_urls(matches: &ArgMatches) -> Result<Vec<String>, String> {
+    let request = MemberListRequest { linearizable: true };
+    let list: MemberListResponse = ask(matches, "MemberList", &request).await?;
+    let voters = list.members.into_iter().filter(|member| !member.is_learner);
+    Ok(voters.flat_map(|member| member.client_ur_ls).collect())
+}
+
 async fn add(matches: &ArgMatches) -> Result<String, String> {
     let request = MemberAddRequest {
         peer_ur_ls: urls(matches),
@@ -198,7 +210,8 @@ fn how_to_start(name: &str, id: u64, members: &[Member]) -> String {
         let name = name_of(m);
         m.peer_ur_ls.iter().map(move |url| format!("{name}={url}"))
     });
-    let cluster = entries.collect::<Vec<_>>().join(",");
+    let cluster = word(&entries.collect::<Vec<_>>().join(","));
+    let (name, own_urls) = (word(name), word(&own_urls));
     format!(
         "start it, with an empty data directory, with these settings beside its own:\n  --name {name}\n  \
          --initial-advertise-peer-urls {own_urls}\n  --initial-cluster {cluster}\n  --initial-cluster-state existing\n"

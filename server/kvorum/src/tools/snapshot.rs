@@ -10,9 +10,9 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use kvorum_member::offline::{
     RestoreOptions, check_snapshot, parse_initial_cluster, restore, snapshot_status,
 };
+use kvorum_pki::shell_word as word;
 
 use super::access::{endpoints, with_access};
-use super::cert::word;
 use super::client::{self, Endpoint};
 use super::figures::{Format, show};
 use super::{failed, path, path_of, print, text, text_of};

@@ -65,7 +65,8 @@ pub(super) fn command() -> Command {
                 "DURATION",
                 "How long it may be used, up to 24h [default: 30m, and 10m for an administrator]",
             )
-            .value_parser(life),
+            .value_parser(life)
+            .allow_hyphen_values(true),
         );
     let revoke = Command::new("revoke")
         .about("Take a token back that was not used yet")

@@ -85,7 +85,7 @@ fn lost(identity: &Identity) -> BootstrapError {
         "the state of member {id:x} is gone, though it has run: what it has acknowledged is lost, so it must not go on under \
          that identity. Empty the data directory; on a member that runs: `kvorum member replace {id:x} --name {} \
          --peer-urls {urls}`; then start here with --initial-cluster-state existing",
-        identity.name,
+        kvorum_pki::shell_word(&identity.name),
         id = identity.member_id.0,
     ))
 }

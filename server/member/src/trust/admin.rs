@@ -66,8 +66,8 @@ pub enum TrustCallError {
     Field(String),
     /// It would be made in vain.
     #[error(
-        "the user {0:?} is revoked, and what is made for it would not be accepted: `kvorum cert unrevoke --user {0:?}` \
-         takes that back, or choose another name"
+        "the user {user:?} is revoked, and what is made for it would not be accepted: `kvorum cert unrevoke --user={typed}` \
+         takes that back, or choose another name", user = .0, typed = kvorum_pki::shell_word(.0)
     )]
     UserRevoked(String),
     /// This member cannot use the authority's keys.

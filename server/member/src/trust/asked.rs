@@ -127,10 +127,7 @@ mod tests {
     #[test]
     fn a_revoked_user_gets_nothing_and_the_text_says_how_to_take_it_back() {
         let text = TrustCallError::UserRevoked("app".into()).to_string();
-        assert!(
-            text.contains("`kvorum cert unrevoke --user \"app\"`"),
-            "{text}"
-        );
+        assert!(text.contains("`kvorum cert unrevoke --user=app`"), "{text}");
         user(&Trust::default(), "app").expect("nobody was revoked");
     }
 }

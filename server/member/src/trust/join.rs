@@ -79,7 +79,9 @@ pub enum JoinError {
     Unreachable(String),
     /// Who answers is not the cluster that made the token.
     #[error(
-        "{address} is not a member of the cluster that made this token ({reason}): somebody stands in between, or another cluster has this address now"
+        "{address} is not a member of the cluster that made this token ({reason}): somebody stands in between, another cluster \
+         has this address now, or the root has been changed since the token was made; make a new one on the cluster that \
+         you mean: `kvorum token create`"
     )]
     OtherCluster {
         /// Who answered.

@@ -5,6 +5,8 @@ use kvorum_proto::kvorumpb::{
     CertificateKind, OldCertificate, RotateCaResponse, RotateStage, TrustCertificate,
 };
 
+use super::super::cert::operand;
+use super::super::legible::legible;
 use super::super::moment;
 
 /// For people, a line each.
@@ -27,7 +29,14 @@ pub(super) fn lines(told: &RotateCaResponse) -> String {
              reached\n",
         );
     }
-    if told.grace_until_unix_s > 0 {
+    let ends = told.stage() == RotateStage::Drop;
+    if ends {
+        lines.push_str(
+            "  the grace period is not waited for any more: clients that show a certificate of the old root are refused as \
+             soon as that is gone\n",
+        );
+    }
+    if told.grace_until_unix_s > 0 && !ends {
         let until = moment::shown(told.grace_until_unix_s);
         lines.push_str(&format!(
             "  the old root is trusted until {until}, or until nobody shows a certificate of it any more; `kvorum ca rotate \
@@ -36,13 +45,31 @@ pub(super) fn lines(told: &RotateCaResponse) -> String {
     }
     for old in &told.old_certificates {
         if let Some(certificate) = &old.certificate {
-            lines.push_str(&of_certificate(certificate, old));
+            lines.push_str(&of_certificate(certificate, old, ends));
         }
     }
     lines
 }
 
-fn of_certificate(certificate: &TrustCertificate, old: &OldCertificate) -> String {
+/// Before clients are told to renew there is no grace period, and one that was ended unseen would cut them off later.
+///
+/// # Errors
+/// It is too early.
+pub(super) fn may_end_grace(stage: RotateStage) -> Result<(), String> {
+    let step = match stage {
+        RotateStage::Bundle => 1,
+        RotateStage::Issuer => 2,
+        RotateStage::Reissue => 3,
+        RotateStage::None | RotateStage::Grace | RotateStage::Drop => return Ok(()),
+    };
+    Err(format!(
+        "--end-grace: the rotation is in step {step} of 5, and clients can renew their certificates in step 4 only: had \
+         the grace period ended by then, all of them would be refused; nothing was changed. Repeat this once `kvorum ca \
+         status` shows step 4; if members are waited for, `kvorum ca rotate --without-members` goes on without them"
+    ))
+}
+
+fn of_certificate(certificate: &TrustCertificate, old: &OldCertificate, ends: bool) -> String {
     let (user, serial) = (
         &certificate.subject,
         Serial::from_bytes(&certificate.serial),
@@ -52,16 +79,17 @@ fn of_certificate(certificate: &TrustCertificate, old: &OldCertificate) -> Strin
         _ => "client",
     };
     let by = match certificate.issued_by.is_empty() {
-        true => "somebody",
-        false => &certificate.issued_by,
+        true => "somebody".to_owned(),
+        false => legible(&certificate.issued_by),
     };
     let is_members = kind == "admin" && by.starts_with("member ");
     let again = match is_members {
         true => format!("copy pki/admin.* of {by} anew to where it is shown"),
-        false => format!("`kvorum cert renew {user}` where its files are"),
+        false => format!("`kvorum cert renew {}` where its files are", operand(user)),
     };
     let unused = format!("`kvorum cert revoke {serial}` if nobody uses it any more");
     let help = match (old.until_unix_s, is_members) {
+        _ if ends => format!("is refused as soon as the old root is gone: {again}"),
         (0, true) => format!("{by} makes another by itself; if it is no member any more, {unused}"),
         (0, false) => format!("{again}, or {unused}"),
         (until, _) => {
@@ -76,6 +104,7 @@ fn of_certificate(certificate: &TrustCertificate, old: &OldCertificate) -> Strin
             )
         }
     };
+    let user = legible(user);
     format!("  {user}, {kind}, {serial}, made by {by}: {help}\n")
 }
 
@@ -95,6 +124,13 @@ mod tests {
             certificate: Some(certificate),
             until_unix_s,
         }
+    }
+
+    #[test]
+    fn a_grace_period_that_has_not_begun_is_not_ended() {
+        let early = may_end_grace(RotateStage::Reissue).expect_err("too early");
+        assert!(early.contains("step 3 of 5"), "{early}");
+        may_end_grace(RotateStage::Grace).expect("is what it is for");
     }
 
     #[test]
@@ -129,6 +165,18 @@ mod tests {
                 &revoke,
             ],
         );
+        let mut dashed = persons.clone();
+        for old in &mut dashed.old_certificates {
+            let certificate = old.certificate.as_mut().expect("is there");
+            certificate.subject = "-a b".into();
+        }
+        has(&dashed, &["`kvorum cert renew -- '-a b'` where"]);
+        dashed.stage = RotateStage::Drop.into();
+        has(
+            &dashed,
+            &["not waited for any more", "is refused as soon as"],
+        );
+        assert!(!lines(&dashed).contains("1970"), "nothing is waited for");
         let members = told(old(CertificateKind::Admin, "member a1", 0));
         has(&members, &["member a1 makes another by itself", &revoke]);
         assert!(!lines(&members).contains("cert renew"), "a dead end");

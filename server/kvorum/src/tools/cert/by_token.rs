@@ -33,10 +33,10 @@ pub(in crate::tools) fn get(
     let validity = enrolled.bundle.chain().validity().map_err(shown)?;
     let until = moment::shown(validity.not_after_unix);
     let addresses = match endpoints.is_empty() {
-        true => &enrolled.client_urls,
-        false => endpoints,
+        true => paste::from_elsewhere(enrolled.client_urls),
+        false => endpoints.to_vec(),
     };
-    Ok(paste::told(&place, user, &until, addresses))
+    Ok(paste::told(&place, user, &until, &addresses))
 }
 
 /// No key of somebody else is replaced.
@@ -51,9 +51,10 @@ fn free(place: &Place, user: &str, own: Option<&KeyPair>) -> Result<(), String> 
     match is_own {
         true => Ok(()),
         false => Err(format!(
-            "{} is there already: move it away and repeat this command, or `kvorum cert renew {user}` with the \
+            "{} is there already: move it away and repeat this command, or `kvorum cert renew {}` with the \
              certificate of an administrator",
-            place.key.display()
+            place.key.display(),
+            paste::operand(user)
         )),
     }
 }

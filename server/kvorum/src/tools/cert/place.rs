@@ -28,7 +28,8 @@ pub(super) struct Place {
 pub(in crate::tools) fn names_files(user: &str) -> Result<(), String> {
     if user.is_empty() || user.starts_with('.') || user.contains(['/', '\0']) {
         return Err(format!(
-            "{user:?} cannot be the name of a file: use letters, digits, - and _"
+            "{user:?} cannot be the name of a file: use one that is not empty, does not begin with a dot and has no slash, such \
+             as letters, digits, - and _"
         ));
     }
     if user == TRUSTED {
@@ -37,6 +38,28 @@ pub(in crate::tools) fn names_files(user: &str) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// Directories that were not there: what is still empty when this goes was made for nothing.
+pub(super) struct Made(Vec<PathBuf>);
+
+impl Made {
+    /// Looks before this one is made.
+    pub(super) fn before(dir: &Path) -> Self {
+        let missing = dir
+            .ancestors()
+            .take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists());
+        Self(missing.map(Path::to_owned).collect())
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        for dir in &self.0 {
+            // The system removes none that holds anything.
+            let _ = fs::remove_dir(dir);
+        }
+    }
 }
 
 impl Place {
@@ -144,6 +167,22 @@ mod tests {
         let metadata = place.key.symlink_metadata().expect("is there");
         assert!(metadata.is_file());
         assert_eq!(metadata.permissions().mode() & 0o777, SECRET);
+        let _ = fs::remove_dir_all(&dir);
+    }
+
+    #[test]
+    fn a_directory_that_was_made_for_nothing_goes_again() {
+        let dir = std::env::temp_dir().join(format!("kvorum-made-{}", std::process::id()));
+        let inner = dir.join("b");
+        let made = Made::before(&inner);
+        Place::of(&inner, "app").expect("can be made");
+        drop(made);
+        assert!(!dir.exists());
+        let made = Made::before(&inner);
+        let place = Place::of(&inner, "app").expect("can be made");
+        replace(&place.ca, b"x", PUBLIC).expect("writes");
+        drop(made);
+        assert!(place.ca.exists());
         let _ = fs::remove_dir_all(&dir);
     }
 

@@ -6,8 +6,10 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use kvorum_pki::shell_word as word;
 use x509_parser::pem::Pem;
 
+use super::fits::stray;
 use super::owner::{OTHERS, group, mode, user};
 use crate::config::{ListenUrl, Named, Scheme, Settings, check_leaf};
 
@@ -112,6 +114,11 @@ fn look(path: &Path) -> Result<Metadata, String> {
     fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
+/// As a command to paste takes it.
+fn quoted(path: &Path) -> String {
+    word(&path.to_string_lossy())
+}
+
 fn config_mode(subject: &Subject<'_>) -> Verdict {
     let Some(path) = &subject.config else {
         return Ok("there is no such file".into());
@@ -119,7 +126,10 @@ fn config_mode(subject: &Subject<'_>) -> Verdict {
     let (shown, mode) = (path.display(), mode(&look(path)?));
     match mode & (OTHERS | 0o111) {
         0 => Ok(format!("{shown} has mode {mode:o}")),
-        _ => Err(format!("{shown} has mode {mode:o}: chmod 600 {shown}")),
+        _ => Err(format!(
+            "{shown} has mode {mode:o}: chmod 600 {}",
+            quoted(path)
+        )),
     }
 }
 
@@ -134,7 +144,10 @@ fn config_owner(subject: &Subject<'_>) -> Verdict {
     let members = member.is_ok_and(|member| member == (uid, gid));
     match (uid, gid) == (0, 0) || members {
         true => Ok(format!("{shown} is {owner}")),
-        false => Err(format!("{shown} is {owner}: chown root:root {shown}")),
+        false => Err(format!(
+            "{shown} is {owner}: chown root:root {}",
+            quoted(path)
+        )),
     }
 }
 
@@ -148,7 +161,10 @@ fn data_mode(subject: &Subject<'_>) -> Verdict {
         };
         let (shown, mode) = (path.display(), mode(&found));
         if mode & OTHERS != 0 {
-            return Err(format!("{shown} has mode {mode:o}: chmod 700 {shown}"));
+            return Err(format!(
+                "{shown} has mode {mode:o}: chmod 700 {}",
+                quoted(&path)
+            ));
         }
     }
     let mode = mode(&look(dir)?);
@@ -161,14 +177,16 @@ fn data_owner(subject: &Subject<'_>) -> Verdict {
     let (shown, owner) = (dir.display(), user(found.uid()));
     if found.uid() == 0 {
         return Err(format!(
-            "{shown} is root's: run the member as a user of its own, and chown -R that user {shown}"
+            "{shown} is root's: run the member as a user of its own, and chown -R that user {}",
+            quoted(dir)
         ));
     }
     let foreign = foreign(dir, found.uid()).map_err(|error| format!("{shown}: {error}"))?;
     match foreign {
         Some(path) => Err(format!(
-            "{shown} is {owner}'s, but not {}: chown -R {owner} {shown}",
-            path.display()
+            "{shown} is {owner}'s, but not {}: chown -R {owner} {}",
+            path.display(),
+            quoted(dir)
         )),
         None => Ok(format!("{shown} and all in it is {owner}'s")),
     }
@@ -193,6 +211,9 @@ fn foreign(dir: &Path, uid: u32) -> std::io::Result<Option<PathBuf>> {
 
 fn client_certificate(subject: &Subject<'_>) -> Verdict {
     let settings = subject.settings;
+    if let Some(reason) = stray(settings) {
+        return Err(reason);
+    }
     let plain = settings.listen.clients.iter().find(|client| client.plain);
     if let Some(client) = plain {
         return Err(format!(
@@ -215,7 +236,8 @@ fn certificate(subject: &Subject<'_>, named: Option<&Named>, dials: bool) -> Ver
     match mode & OTHERS {
         0 => Ok(format!("{} and its key {shown}", cert.display())),
         _ => Err(format!(
-            "the key {shown} has mode {mode:o}: chmod 600 {shown}"
+            "the key {shown} has mode {mode:o}: chmod 600 {}",
+            quoted(key)
         )),
     }
 }
@@ -239,10 +261,17 @@ fn client_auth(subject: &Subject<'_>) -> Verdict {
     }
 }
 
+fn no_peers(settings: &Settings) -> Verdict {
+    match stray(settings) {
+        Some(reason) => Err(reason),
+        None => Ok("these settings have no listener for members".into()),
+    }
+}
+
 fn peer_certificate(subject: &Subject<'_>) -> Verdict {
     let settings = subject.settings;
     if settings.listen.peers.is_empty() {
-        return Ok("there is no listener for members".into());
+        return no_peers(settings);
     }
     let plain = |url: &&ListenUrl| url.scheme == Scheme::Http;
     if let Some(url) = settings.listen.peers.iter().find(plain) {
@@ -256,7 +285,7 @@ fn peer_certificate(subject: &Subject<'_>) -> Verdict {
 
 fn peer_auth(subject: &Subject<'_>) -> Verdict {
     if subject.settings.listen.peers.is_empty() {
-        return Ok("there is no listener for members".into());
+        return no_peers(subject.settings);
     }
     peer_certificate(subject)?;
     match subject.settings.peers.allow_plain {
@@ -283,6 +312,9 @@ fn own_authority(subject: &Subject<'_>) -> Verdict {
     let Some(first) = authorities.first() else {
         return Err("there is no TLS, so there is no authority".into());
     };
+    // One that is not there is none, whatever Kubernetes has.
+    let read = |path: &PathBuf| Ok::<_, String>((path.clone(), public_keys(path)?));
+    let ours: Vec<_> = authorities.iter().map(read).collect::<Result<_, _>>()?;
     let kubernetes = &subject.kubernetes_ca;
     if !kubernetes.exists() {
         return Ok(format!(
@@ -292,15 +324,13 @@ fn own_authority(subject: &Subject<'_>) -> Verdict {
         ));
     }
     let theirs = public_keys(kubernetes)?;
-    for authority in &authorities {
-        if !public_keys(authority)?.is_disjoint(&theirs) {
-            return Err(format!(
-                "{} and {} hold the same authority, so every certificate of Kubernetes opens the store: give the store \
-                 one of its own",
-                authority.display(),
-                kubernetes.display()
-            ));
-        }
+    if let Some((same, _)) = ours.iter().find(|(_, keys)| !keys.is_disjoint(&theirs)) {
+        return Err(format!(
+            "{} and {} hold the same authority, so every certificate of Kubernetes opens the store: give the store one of \
+             its own",
+            same.display(),
+            kubernetes.display()
+        ));
     }
     Ok(format!(
         "{} is another one than {}",

@@ -189,6 +189,29 @@ fn plain_listeners_and_anonymous_clients_fail() {
 }
 
 #[test]
+fn what_is_not_there_does_not_pass() {
+    let scratch = Scratch::new("absent");
+    let numbers = |flags: &[(&'static str, String)]| {
+        let failed = scratch.failures(flags).into_iter();
+        failed.map(|(number, _)| number).collect::<Vec<_>>()
+    };
+    let elsewhere = [("data-dir", scratch.at("nonexistent"))];
+    let all = ["1.1.11", "1.1.12", "2.1", "2.2", "2.4", "2.5", "2.7"];
+    assert_eq!(numbers(&elsewhere), all);
+    // The member serves clients at another address than these settings say.
+    fs::create_dir(scratch.0.join("data/pki")).expect("makes a directory");
+    scratch.set("data/pki", 0o700);
+    let here = [("data-dir", scratch.at("data"))];
+    scratch.write("data/pki/endpoints", "https://10.0.0.1:2379\n");
+    let failed = scratch.failures(&here);
+    let told = |number| failed.iter().find(|(of, _)| *of == number);
+    for number in ["2.1", "2.4", "2.5"] {
+        let (_, reason) = told(number).expect("fails");
+        assert!(reason.contains("https://10.0.0.1:2379"), "{reason}");
+    }
+}
+
+#[test]
 fn the_authority_of_kubernetes_is_not_the_stores() {
     let scratch = Scratch::new("authority");
     let flags = scratch.secure();
