@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use kvorum_pki::{TrustDomain, Validity, bundle_pem};
 use kvorum_proto::kvorumpb::{
-    RevocationListRequest, RevocationListResponse, RotateAction, RotateCaRequest,
+    RevocationListRequest, RevocationListResponse, RotateAction, RotateCaRequest, RotateStage,
     TrustStatusRequest, TrustStatusResponse,
 };
 
@@ -171,9 +171,15 @@ fn status_lines(told: &TrustStatusResponse) -> String {
             "member {:x}, until {}{}\n",
             member.member_id,
             moment::shown(member.not_after_unix_s),
-            match member.bundle == told.bundle {
-                true => "",
-                false => ", does not know all roots yet",
+            match (member.bundle == told.bundle, told.stage()) {
+                (true, _) => String::new(),
+                // Nothing is on its way to it, and without the new root it cannot ask.
+                (false, RotateStage::None) => format!(
+                    ", does not know all roots: if it has been up for a minute, `kvorum token create --role rejoin \
+                     --member {:x}` makes what `kvorum rejoin` takes there",
+                    member.member_id
+                ),
+                (false, _) => ", does not know all roots yet".to_owned(),
             }
         ));
     }
