@@ -380,10 +380,7 @@ async fn who_joins_meets_the_pinned_cluster_and_nobody_else() {
     )
     .await
     .expect_err("not pinned");
-    assert!(
-        words.contains("not the cluster that the token is for"),
-        "{words}"
-    );
+    assert!(words.contains("not the one that the token pins"), "{words}");
     meet(door(&theirs, &Subject::Join, &both), client.clone(), "a.b")
         .await
         .expect_err("not signed by it");
