@@ -43,12 +43,8 @@ impl Place {
 
 /// Adds the address, where no source says anything of where the member is.
 pub(super) fn add(merged: &mut Merged) {
-    let is_given = |key: &&str| merged.contains_key(*key);
-    if URLS
-        .iter()
-        .chain(&[keys::ADVERTISE])
-        .any(|key| is_given(&key))
-    {
+    let mut keys_of_place = URLS.iter().chain(&[keys::ADVERTISE]);
+    if keys_of_place.any(|key| merged.contains_key(key)) {
         return;
     }
     let data_dir = merged.get(keys::DATA_DIR);
