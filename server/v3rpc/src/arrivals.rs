@@ -5,7 +5,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use kvorum_core::Error;
 use kvorum_member::{Budget, Hold};
-use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{AcquireError, Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
 /// The grain.
 const UNIT_BYTES: usize = 1024;
@@ -15,13 +15,23 @@ const UNIT_BYTES: usize = 1024;
 pub(crate) struct Arrivals {
     units: usize,
     room: Arc<Semaphore>,
+    /// The first in line may go beyond: those who wait have taken a part of their connection's window, which those whom
+    /// they wait for may need to get on.
+    beyond: Arc<Mutex<()>>,
+}
+
+/// A part of what a client may have, or its one place beyond.
+#[derive(Debug)]
+enum Own {
+    Room { _permit: OwnedSemaphorePermit },
+    Beyond { _place: OwnedMutexGuard<()> },
 }
 
 /// Room for one message: of what its client may have, and of what all may.
 #[derive(Debug)]
 pub(crate) struct Arriving {
     hold: Hold,
-    _own: Option<OwnedSemaphorePermit>,
+    _own: Option<Own>,
 }
 
 impl Arriving {
@@ -52,6 +62,7 @@ impl Arrivals {
         Self {
             units,
             room: Arc::new(Semaphore::new(units)),
+            beyond: Arc::default(),
         }
     }
 
@@ -64,23 +75,19 @@ impl Arrivals {
     /// would with nothing else on its way.
     pub(crate) fn room(&self, budget: &Arc<Budget>, message_bytes: usize) -> Room {
         let mut hold = budget.hold();
-        let own = self.units(budget, message_bytes).map(|units| {
-            let room = Arc::clone(&self.room);
-            let now = Arc::clone(&room).try_acquire_many_owned(units);
-            now.map_err(|_| room.acquire_many_owned(units))
-        });
-        let own = match own.transpose() {
-            Ok(own) => own,
-            Err(own) => {
-                return Room::BehindOwn(Box::pin(async move {
-                    let own = own.await.map_err(|AcquireError { .. }| Error::Stopped)?;
-                    hold.grow(message_bytes).await?;
-                    Ok(Arriving {
-                        hold,
-                        _own: Some(own),
-                    })
-                }));
-            }
+        let own = match self.units(budget, message_bytes) {
+            None => None,
+            Some(units) => match Arc::clone(&self.room).try_acquire_many_owned(units) {
+                Ok(permit) => Some(Own::Room { _permit: permit }),
+                Err(_) => {
+                    let own = self.wait(units);
+                    return Room::BehindOwn(Box::pin(async move {
+                        let own = Some(own.await?);
+                        hold.grow(message_bytes).await?;
+                        Ok(Arriving { hold, _own: own })
+                    }));
+                }
+            },
         };
         if hold.grow_now(message_bytes) {
             return Room::Now(Arriving { hold, _own: own });
@@ -89,6 +96,22 @@ impl Arrivals {
             hold.grow(message_bytes).await?;
             Ok(Arriving { hold, _own: own })
         }))
+    }
+
+    /// Room in turn, or the place beyond.
+    fn wait(&self, units: u32) -> impl Future<Output = Result<Own, Error>> + use<> {
+        let room = Arc::clone(&self.room).acquire_many_owned(units);
+        let beyond = Arc::clone(&self.beyond).lock_owned();
+        async move {
+            tokio::select! {
+                permit = room => {
+                    // Nobody closes it.
+                    let permit = permit.map_err(|AcquireError { .. }| Error::Stopped)?;
+                    Ok(Own::Room { _permit: permit })
+                }
+                place = beyond => Ok(Own::Beyond { _place: place }),
+            }
+        }
     }
 
     /// None for what is free on the budget, too.
@@ -115,21 +138,26 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_waits_for_its_own_messages_and_leaves_room_for_others() {
-        let budget = budget(400 * KIB);
+        let budget = budget(500 * KIB);
         let (flooder, other) = (Arrivals::new(200 * KIB), Arrivals::new(200 * KIB));
         let Room::Now(first) = flooder.room(&budget, 150 * KIB) else {
             panic!("there is room");
         };
-        let Room::BehindOwn(mut second) = flooder.room(&budget, 100 * KIB) else {
+        let Room::BehindOwn(second) = flooder.room(&budget, 50 * KIB + 1) else {
             panic!("its own message is in the way");
         };
-        assert!((&mut second).now_or_never().is_none());
+        let second = second.await.expect("the first in line goes beyond");
+        let Room::BehindOwn(mut third) = flooder.room(&budget, 100 * KIB) else {
+            panic!("its own messages are in the way");
+        };
+        assert!((&mut third).now_or_never().is_none());
         assert!(matches!(other.room(&budget, 200 * KIB), Room::Now(_)));
         assert!(matches!(flooder.room(&budget, 4 * KIB), Room::Now(_)));
-        assert_eq!(budget.usage().held_bytes, 150 * KIB);
         drop(first);
-        let second = second.await.expect("its turn");
-        assert_eq!(second.into_hold().bytes(), 100 * KIB);
+        let third = third.await.expect("its turn");
+        assert_eq!(third.into_hold().bytes(), 100 * KIB);
+        drop(second);
+        assert_eq!(budget.usage().held_bytes, 0);
     }
 
     #[tokio::test]

@@ -1,14 +1,6 @@
 //! One accepted connection: TLS or plain by its first byte, HTTP/2 or HTTP/1 by its preface, each within a deadline.
 
-use std::{
-    cell::Cell,
-    convert::Infallible,
-    io,
-    net::IpAddr,
-    rc::Rc,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{cell::Cell, convert::Infallible, io, net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
@@ -32,6 +24,7 @@ use crate::{
     peer::Peer,
     shares::{Client, Share},
     tls::ListenerTls,
+    unread::Unread,
 };
 
 /// First byte of a TLS record that carries a handshake.
@@ -65,6 +58,8 @@ pub(crate) struct Entry {
     pub(crate) from: Option<IpAddr>,
     /// What its calls count against.
     pub(crate) share: Arc<Share>,
+    /// Answers that it does not take.
+    pub(crate) unread: Arc<Unread>,
 }
 
 /// Serves one connection until it ends.
@@ -103,6 +98,7 @@ async fn enter(
         peer: Peer::Unknown,
         from: Some(from),
         share: cx.crowd.clients.of(Client::of(&Peer::Unknown, from)),
+        unread: Unread::of_connection(),
     };
     match &door.tls {
         Some(tls) if wants_tls => {
@@ -162,10 +158,9 @@ where
 
 /// At its first start a member learns a moment after it listens what its cluster can do, and would refuse all calls until
 /// then, with an error after which no client tries again. etcd does not speak before it is ready; nor is HTTP/2 spoken
-/// here, for a while. Who still comes too early is told so.
+/// here, for the first seconds. Who still comes too early is told so.
 async fn await_cluster(cx: &IoContext, mut stop: Stop) {
-    let begin = Instant::now();
-    while !cx.handle.is_capable() && begin.elapsed() < FIRST_START {
+    while !cx.handle.is_capable() && cx.begun.elapsed() < FIRST_START {
         tokio::select! {
             () = stop.wait() => return,
             () = tokio::time::sleep(FIRST_LOOK) => {}

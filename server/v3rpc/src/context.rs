@@ -1,6 +1,6 @@
 //! What the connections of one I/O thread share.
 
-use std::{cell::Cell, rc::Rc, sync::Arc};
+use std::{cell::Cell, rc::Rc, sync::Arc, time::Instant};
 
 use http::HeaderMap;
 use kvorum_core::Error;
@@ -38,6 +38,8 @@ pub(crate) struct IoContext {
     pub(crate) guests: Rc<Guests>,
     pub(crate) crowd: Arc<Crowd>,
     versions: ClientVersions,
+    /// When it began to listen.
+    pub(crate) begun: Instant,
     /// Whom it did not let in.
     pub(crate) turned_away: TurnedAway,
     /// A cluster version, once decided, stays decided.
@@ -74,6 +76,7 @@ impl IoContext {
             guests,
             crowd,
             versions: ClientVersions::new(metrics),
+            begun: Instant::now(),
             turned_away: TurnedAway::default(),
             capable: Cell::new(false),
         }

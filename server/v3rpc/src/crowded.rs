@@ -17,7 +17,7 @@ pub(crate) enum Crowded {
     /// What has come in part is too large together.
     Arriving(usize),
     /// The answers that it does not take are too large together.
-    Unsent(usize),
+    Unread(usize),
     /// What has come of JSON messages is too large together.
     Bodies(usize),
     /// There is no memory for what would wait.
@@ -45,7 +45,7 @@ impl From<Crowded> for Status {
                 "kvorum: messages of this client that are on their way take {bytes} bytes already: send fewer or \
                  smaller ones at once, or raise --large-request-memory"
             ),
-            Crowded::Unsent(bytes) => format!(
+            Crowded::Unread(bytes) => format!(
                 "kvorum: answers that this client does not read take {bytes} bytes already: read them before asking for \
                  more"
             ),

@@ -7,7 +7,7 @@ use prost::Message;
 use crate::{
     compression::Encoding,
     error::{Code, Status},
-    shares::Unsent,
+    unread::Charge,
 };
 
 /// One flag byte and a big-endian length.
@@ -91,7 +91,7 @@ pub(crate) enum Payload {
         /// What is sent.
         message: Bytes,
         /// Counted off with it.
-        _charge: Unsent,
+        _charge: Charge,
     },
 }
 

@@ -18,9 +18,10 @@ use crate::{
     frame::{self, PREFIX_BYTES, Payload, decode, frame, put_prefix},
     kv::range_frame,
     route::Unary,
-    shares::{Share, Unsent},
+    shares::Share,
     stream::wait_for_window,
     unary::{Who, call, complete},
+    unread::{Charge, Unread},
 };
 
 /// A large reply whose caller takes nothing for so long is given up if others wait for its memory.
@@ -166,7 +167,7 @@ fn large_range(header: &ResponseHeader, range: EncodedRange) -> Result<Reply, St
 /// in the share is kept until it takes this one: it can have more calls carried out once it reads.
 pub(crate) async fn send(
     respond: &mut SendResponse<Payload>,
-    share: &Arc<Share>,
+    (share, connection): (&Share, &Arc<Unread>),
     place: Option<SemaphorePermit<'_>>,
     mut reply: Reply,
 ) -> Result<(), h2::Error> {
@@ -175,21 +176,39 @@ pub(crate) async fn send(
     if !reply.is_small() {
         drop(place);
         Box::pin(send_slowly(&mut stream, reply)).await?;
-    } else if let Some(unsent) = share.unsent(reply.bytes()) {
-        drop(place);
-        send_whole(&mut stream, &mut reply, unsent)?;
     } else {
-        Box::pin(hand_over(&mut stream, reply, true)).await?;
+        let charge = match share.unread().charge(connection, reply.bytes()) {
+            Some(charge) => charge,
+            None => {
+                let unread = (share.unread(), connection);
+                Box::pin(charge_soon(&mut stream, unread, reply.bytes())).await?
+            }
+        };
         drop(place);
+        send_whole(&mut stream, &mut reply, charge)?;
     }
     stream.send_trailers(frame::ok_trailers())
+}
+
+/// Waits for those before it to leave; a client that takes nothing at all for long is given up.
+async fn charge_soon(
+    stream: &mut SendStream<Payload>,
+    (client, connection): (&Arc<Unread>, &Arc<Unread>),
+    reply_bytes: usize,
+) -> Result<Charge, h2::Error> {
+    let charge = client.charge_soon(connection, reply_bytes, STALL).await;
+    charge.ok_or_else(|| {
+        tracing::debug!("a reply was given up: its caller takes nothing");
+        stream.send_reset(Reason::ENHANCE_YOUR_CALM);
+        Reason::ENHANCE_YOUR_CALM.into()
+    })
 }
 
 /// A small reply is in one piece, but for those of a few parts of a read.
 fn send_whole(
     stream: &mut SendStream<Payload>,
     reply: &mut Reply,
-    unsent: Unsent,
+    charge: Charge,
 ) -> Result<(), h2::Error> {
     let last = reply.pieces.pop_back();
     for piece in reply.pieces.drain(..) {
@@ -199,7 +218,7 @@ fn send_whole(
         Some(last) => stream.send_data(
             Payload::Counted {
                 message: last,
-                _charge: unsent,
+                _charge: charge,
             },
             false,
         ),
@@ -210,22 +229,12 @@ fn send_whole(
 /// Hands over what the caller's window takes. What is not sent yet is in nobody's hands but ours.
 pub(crate) async fn send_slowly(
     stream: &mut SendStream<Payload>,
-    reply: Reply,
-) -> Result<(), h2::Error> {
-    hand_over(stream, reply, false).await
-}
-
-/// The same; a reply that keeps others of its client waiting is not kept for one who takes nothing.
-async fn hand_over(
-    stream: &mut SendStream<Payload>,
     mut reply: Reply,
-    is_in_the_way: bool,
 ) -> Result<(), h2::Error> {
     while let Some(mut piece) = reply.pieces.pop_front() {
         while !piece.is_empty() {
             let hold = reply.hold.as_ref();
-            let is_in_the_way = || is_in_the_way || hold.is_some_and(Hold::is_in_the_way);
-            let window = room(stream, piece.len(), is_in_the_way).await?;
+            let window = room(stream, piece.len(), hold).await?;
             let part = piece.split_to(window.min(piece.len()));
             if let Some(hold) = &mut reply.hold {
                 hold.shrink(part.len());
@@ -240,13 +249,13 @@ async fn hand_over(
 async fn room(
     stream: &mut SendStream<Payload>,
     wanted: usize,
-    is_in_the_way: impl Fn() -> bool,
+    hold: Option<&Hold>,
 ) -> Result<usize, h2::Error> {
     loop {
         match timeout(STALL, wait_for_window(stream, wanted)).await {
             Ok(window) => return window,
-            Err(_) if is_in_the_way() => {
-                tracing::debug!("a reply was given up: its caller takes nothing");
+            Err(_) if hold.is_some_and(Hold::is_in_the_way) => {
+                tracing::debug!("a large reply was given up: its caller takes nothing");
                 stream.send_reset(Reason::ENHANCE_YOUR_CALM);
                 return Err(Reason::ENHANCE_YOUR_CALM.into());
             }

@@ -62,6 +62,7 @@ mod tls;
 mod trust;
 mod turned_away;
 mod unary;
+mod unread;
 mod version;
 mod watch;
 

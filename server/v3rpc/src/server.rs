@@ -107,9 +107,9 @@ fn limits(options: &Options, receiving_bytes: usize) -> Limits {
         open: options.client_streams_max,
         through_gateway: usize::try_from(options.max_concurrent_streams).unwrap_or(usize::MAX),
         waiting_bytes: message_bytes.max(receiving_bytes / 4),
-        // With what waits, three quarters of what all have.
-        arriving_bytes: message_bytes.max(receiving_bytes / 2),
-        unsent_bytes: message_bytes.max(receiving_bytes / 4),
+        // With what waits, all but an eighth of what all have.
+        arriving_bytes: message_bytes.max(receiving_bytes / 8 * 5),
+        unread_bytes: message_bytes.max(receiving_bytes / 4),
         // The end of a body is seen only with what comes after it.
         body_bytes: (json_bytes * 2).max(gateway::WAITING_BYTES_MAX / 4),
     }

@@ -16,7 +16,6 @@ use std::{
     },
 };
 
-use bytes::Bytes;
 use kvorum_member::{Budget, Hold};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -24,6 +23,7 @@ use crate::{
     arrivals::Arrivals,
     crowded::{Crowded, SNAPSHOTS_MAX},
     peer::Peer,
+    unread::Unread,
 };
 
 /// Clients are forgotten when nothing of them is open; it is looked for them when there are so many, then at twice as
@@ -31,8 +31,6 @@ use crate::{
 const LOOK_AT: usize = 64;
 /// For each call that is carried out, so many may wait.
 const QUEUE: usize = 8;
-/// What HTTP/2 keeps of an answer beside its message, about.
-const ANSWER_BYTES: usize = 512;
 /// Probes of one address that are answered at once.
 const PROBES_MAX: usize = 16;
 
@@ -79,7 +77,7 @@ pub(crate) struct Limits {
     /// Bytes of messages of which a part has come.
     pub(crate) arriving_bytes: usize,
     /// Bytes of small answers that the client has not taken.
-    pub(crate) unsent_bytes: usize,
+    pub(crate) unread_bytes: usize,
     /// Bytes of JSON that is not complete.
     pub(crate) body_bytes: usize,
 }
@@ -93,7 +91,7 @@ impl Limits {
             through_gateway: usize::MAX,
             waiting_bytes: usize::MAX,
             arriving_bytes: usize::MAX,
-            unsent_bytes: usize::MAX,
+            unread_bytes: usize::MAX,
             body_bytes: usize::MAX,
         }
     }
@@ -132,7 +130,7 @@ pub(crate) struct Share {
     open: AtomicUsize,
     waiting_bytes: AtomicUsize,
     arriving: Arrivals,
-    unsent_bytes: AtomicUsize,
+    unread: Arc<Unread>,
     body_bytes: AtomicUsize,
     snapshots: Semaphore,
     through_gateway: Arc<Semaphore>,
@@ -148,7 +146,7 @@ impl Share {
             open: AtomicUsize::new(0),
             waiting_bytes: AtomicUsize::new(0),
             arriving: Arrivals::new(limits.arriving_bytes),
-            unsent_bytes: AtomicUsize::new(0),
+            unread: Unread::new(limits.unread_bytes),
             body_bytes: AtomicUsize::new(0),
             snapshots: places(SNAPSHOTS_MAX),
             through_gateway: Arc::new(places(limits.through_gateway)),
@@ -220,25 +218,9 @@ impl Share {
         &self.arriving
     }
 
-    /// Counts an answer that goes to HTTP as a whole, until it has left. None if the client takes none of those that
-    /// are there: then the answer waits where it is until it may leave.
-    pub(crate) fn unsent(self: &Arc<Self>, message_bytes: usize) -> Option<Unsent> {
-        let max = self.limits.unsent_bytes;
-        let bytes = message_bytes.saturating_add(ANSWER_BYTES);
-        let counted = Counted::new(&self.unsent_bytes, bytes, max);
-        // Counted off with the rest.
-        mem::forget(counted?);
-        Some(Unsent {
-            share: Arc::clone(self),
-            bytes,
-        })
-    }
-
-    /// The same for an answer that cannot wait.
-    pub(crate) fn charged(self: &Arc<Self>, message: Vec<u8>) -> Result<Bytes, Crowded> {
-        let charge = self.unsent(message.len());
-        let _charge = charge.ok_or(Crowded::Unsent(self.limits.unsent_bytes))?;
-        Ok(Bytes::from_owner(Charged { message, _charge }))
+    /// The small answers that it does not take.
+    pub(crate) const fn unread(&self) -> &Arc<Unread> {
+        &self.unread
     }
 
     /// Counts what has come of a JSON message.
@@ -277,32 +259,6 @@ impl<'a> Counted<'a> {
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.count.fetch_sub(self.added, Ordering::Relaxed);
-    }
-}
-
-/// An answer that HTTP/2 has and the client has not, until it is dropped.
-#[derive(Debug)]
-pub(crate) struct Unsent {
-    share: Arc<Share>,
-    bytes: usize,
-}
-
-/// An answer with what it counts as.
-struct Charged {
-    message: Vec<u8>,
-    _charge: Unsent,
-}
-
-impl AsRef<[u8]> for Charged {
-    fn as_ref(&self) -> &[u8] {
-        &self.message
-    }
-}
-
-impl Drop for Unsent {
-    fn drop(&mut self) {
-        let count = &self.share.unsent_bytes;
-        count.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

@@ -89,7 +89,7 @@ pub(crate) async fn serve(
             ended.code = Code::Ok;
             route.metrics.sent.increment(1);
             cx.bytes.sent.increment(reply.message_bytes() as u64);
-            if large::send(&mut respond, share, place, reply)
+            if large::send(&mut respond, (share, &entry.unread), place, reply)
                 .await
                 .is_err()
             {

@@ -36,6 +36,7 @@ use crate::{
     options::Scope,
     peer::Peer,
     shares::Share,
+    unread::Unread,
 };
 
 /// Between the two ends of the connection.
@@ -202,6 +203,7 @@ async fn serve(cx: Rc<IoContext>, mut far: DuplexStream, stop: Stop) {
         from: None,
         // Each call is counted for its own caller.
         share: Share::endless(),
+        unread: Unread::of_connection(),
     };
     let served = async {
         let preface = connection::read_preface(&mut far).await?;

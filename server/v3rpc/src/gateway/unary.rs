@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     context::IoContext,
+    crowded::Crowded,
     error::{Code, Status},
 };
 
@@ -32,11 +33,11 @@ pub(super) async fn serve(
 ) -> Response<ReplyBody> {
     match answer(cx, route, &call, &mut incoming).await {
         Ok((json, hold)) if hold.is_large() => reply::message(json.into(), hold),
-        // Nothing else bounds those that a client does not read.
-        Ok((json, hold)) => match call.share.charged(json) {
-            Ok(json) => reply::message(json, hold),
-            Err(crowded) => reply::error(&crowded.into()),
-        },
+        // What has happened is answered in any case.
+        Ok((json, hold)) => {
+            let charge = call.share.unread().charge_anyway(json.len());
+            reply::message(charge.of(json), hold)
+        }
         Err(status) => reply::error(&status),
     }
 }
@@ -47,6 +48,11 @@ async fn answer(
     call: &Call,
     incoming: &mut Incoming,
 ) -> Result<(Vec<u8>, Hold), Status> {
+    let unread = call.share.unread();
+    if unread.is_full() {
+        // Nothing else bounds small answers that a client does not read.
+        return Err(Crowded::Unread(unread.max()).into());
+    }
     let request = read_only(route, call, incoming).await?;
     let mut exchange = inner::start(cx, route, call).await?;
     exchange.send_only(&request)?;
