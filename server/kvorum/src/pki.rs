@@ -127,7 +127,7 @@ pub(crate) fn open(settings: &Settings, urls: &Urls) -> Result<Option<Own>, Exit
         dir,
     };
     if own.dir.join(files::DOMAIN).exists() {
-        check_reached(settings, &prospect)?;
+        tell_of_reach(settings, &prospect);
         tell_of_time(&own.dir);
         return Ok(Some(own));
     }
@@ -199,11 +199,11 @@ fn check_no_authority(settings: &Settings) -> Result<(), String> {
     }
 }
 
-/// Refuses a member that came to others and listens to none of them: it would wait for them forever, without a word. One
-/// that began alone may have learners only, and serves then.
-fn check_reached(settings: &Settings, prospect: &Prospect) -> Result<(), Exit> {
+/// Warns where a member has others beside it and listens to none of them: if they vote, it would wait for them forever,
+/// without a word. It is no reason to stay away: they may be learners only, and what is written down here does not tell.
+fn tell_of_reach(settings: &Settings, prospect: &Prospect) {
     if prospect.is_alone || !settings.listen.peers.is_empty() {
-        return Ok(());
+        return;
     }
     let reason = match prospect.peer_urls.first() {
         None => "the cluster has other members, and none of them reaches this one: start it with --advertise and the \
@@ -214,16 +214,7 @@ fn check_reached(settings: &Settings, prospect: &Prospect) -> Result<(), Exit> {
             flag_for(url)
         ),
     };
-    match prospect.has_joined {
-        true => {
-            error!(reason, "these settings do not make a member");
-            Err(Exit::BadSettings)
-        }
-        false => {
-            warn!(reason, "the other members do not reach this one");
-            Ok(())
-        }
-    }
+    warn!(reason, "the other members do not reach this one");
 }
 
 /// What lets a member be reached at that URL.
@@ -396,7 +387,7 @@ pub(crate) fn tell_endpoints(settings: &Settings, urls: &Urls) {
 }
 
 /// What a tool of this machine can dial, each once.
-fn endpoints(settings: &Settings, urls: &Urls) -> Vec<String> {
+pub(crate) fn endpoints(settings: &Settings, urls: &Urls) -> Vec<String> {
     let has_tls = urls.clients.iter().any(|url| url.starts_with("https://"));
     // The administrator's certificate, which lies beside this file, can be shown there only.
     let clients = urls.clients.iter();

@@ -12,10 +12,10 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
-use crate::config::Settings;
+use crate::config::{REMEMBERED, Settings};
 use crate::console::{self, Console};
 use crate::exit::Exit;
-use crate::listeners::{self, Listeners, Urls};
+use crate::listeners::{self, BindError, Listeners, Urls};
 use crate::memory::{self, Shares};
 use crate::{peers, pki, process};
 
@@ -39,11 +39,7 @@ pub(crate) fn run(settings: Settings) -> Exit {
 
 fn serve(settings: Settings) -> Result<Exit, Ended> {
     let runtime = runtime().map_err(|error| refuses("a runtime", &error))?;
-    let listeners = listeners::bind(&settings).map_err(|failed| {
-        let (key, address) = (failed.key, failed.address);
-        error!(key, %address, error = %failed.error, "cannot bind an address: free it or name another with --{key}");
-        Exit::AddressTaken
-    })?;
+    let listeners = listeners::bind(&settings).map_err(|failed| unbound(&settings, &failed))?;
     let Listeners {
         front,
         console,
@@ -105,6 +101,29 @@ fn serve(settings: Settings) -> Result<Exit, Ended> {
     })
 }
 
+/// Says what to do about an address that cannot be had. One that was written down at an earlier start may be no longer
+/// this machine's, and nobody has named it now.
+fn unbound(settings: &Settings, failed: &BindError) -> Exit {
+    let (key, address) = (failed.key, failed.address);
+    let is_remembered = settings.place.as_ref().is_some_and(|p| p.is_remembered);
+    let is_taken = matches!(
+        failed.error.kind(),
+        io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied
+    );
+    if is_remembered && !is_taken && !address.ip().is_loopback() {
+        let file = settings.data_dir.join(pki::PKI).join(REMEMBERED);
+        let file = file.display();
+        error!(
+            key, %address, %file, error = %failed.error,
+            "cannot bind the address of an earlier start, which {file} remembers: give --advertise with the address that \
+             this machine has now"
+        );
+    } else {
+        error!(key, %address, error = %failed.error, "cannot bind an address: free it or name another with --{key}");
+    }
+    Exit::AddressTaken
+}
+
 /// What listeners show.
 struct Shown {
     clients: Option<ListenerTls>,
@@ -127,10 +146,12 @@ impl Shown {
 
 /// The certificates of this member, where its cluster makes them.
 fn keep(settings: &Settings, urls: &Urls) -> Result<Option<Keeper>, Ended> {
-    let Some(own) = pki::open(settings, urls)? else {
+    let own = pki::open(settings, urls)?;
+    // With the operator's own certificates too: what was written down before must not outlive its time.
+    pki::remember(settings);
+    let Some(own) = own else {
         return Ok(None);
     };
-    pki::remember(settings);
     let lives = settings.trust.lives;
     let opened = Keeper::open(TrustOptions {
         pki_dir: own.dir,

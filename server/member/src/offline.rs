@@ -34,6 +34,9 @@ pub enum OfflineError {
     /// What was asked for makes no sense, or would lose something.
     #[error("{0}")]
     Refused(String),
+    /// There is no state to work on.
+    #[error("the state store does not say who votes: this member never took part in its cluster")]
+    NeverTookPart,
 }
 
 fn refused(why: impl Into<String>) -> OfflineError {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use kvorum_core::MemberId;
 use kvorum_core::membership::peer_urls as plain;
-use kvorum_storage::{DataDir, Origin};
+use kvorum_storage::DataDir;
 
 use crate::bootstrap::BootstrapError;
 use crate::identity::member_id;
@@ -19,8 +19,6 @@ pub struct Prospect {
     pub is_alone: bool,
     /// Where the others reach it, as its files tell.
     pub peer_urls: Vec<String>,
-    /// It came to others, who reach it there.
-    pub has_joined: bool,
     /// Its files are there already.
     pub has_run: bool,
 }
@@ -44,7 +42,6 @@ pub fn prospect(
             member_id: identity.member_id,
             peer_urls: own.map_or_else(Vec::new, |own| own.peer_urls.clone()),
             is_alone: identity.members.len() <= 1,
-            has_joined: identity.origin == Origin::Joined,
             has_run: true,
         });
     }
@@ -54,7 +51,6 @@ pub fn prospect(
         member_id: member_id(&urls, token),
         peer_urls: Vec::new(),
         is_alone: true,
-        has_joined: false,
         has_run: false,
     })
 }

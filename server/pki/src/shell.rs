@@ -3,8 +3,9 @@
 /// As a shell takes it for one word; what steers a terminal is spelled out as bash, ksh and zsh read it.
 #[must_use]
 pub fn shell_word(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-:,=@%+[]".contains(&byte);
-    if !text.is_empty() && text.bytes().all(plain) {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-:,=@%+".contains(&byte);
+    // zsh reads brackets as a pattern, and looks for a command behind a leading equals sign.
+    if !text.is_empty() && !text.starts_with('=') && text.bytes().all(plain) {
         return text.to_owned();
     }
     if !text.chars().any(steers_terminal) {
@@ -38,6 +39,9 @@ mod tests {
         assert_eq!(shell_word("a b"), "'a b'");
         assert_eq!(shell_word("it's"), r"'it'\''s'");
         assert_eq!(shell_word(""), "''");
+        assert_eq!(shell_word("https://[::1]:2379"), "'https://[::1]:2379'");
+        assert_eq!(shell_word("=ls"), "'=ls'");
+        assert_eq!(shell_word("a=b"), "a=b");
         assert_eq!(shell_word("a\n'\u{202e}"), r"$'a\u000a\'\u202e'");
     }
 }

@@ -320,7 +320,7 @@ fn tighten(path: &Path, warnings: &mut Vec<String>) -> Result<(), DirError> {
     if found.uid() != owner && found.uid() != 0 && mode & 0o077 == 0 {
         warnings.push(format!(
             "{} belongs to uid {}, who can put other files in it, and this process is uid {owner}; run it as that \
-             user, or chown -R {owner} it",
+             user, or make all of it uid {owner}'s by chown -R",
             path.display(),
             found.uid()
         ));

@@ -1,8 +1,11 @@
 //! The address at which a member was started last: one that is started without any goes on there.
 
+use std::fs::OpenOptions;
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use kvorum_pki::files;
+use rustix::fs::OFlags;
 
 use super::keys::{self, DATA_DIR_DEFAULT};
 use super::reader::Reader;
@@ -10,6 +13,9 @@ use super::sources::{Given, Merged, Source};
 
 /// Among the keys of a member, that address.
 pub(crate) const REMEMBERED: &str = "advertise";
+
+/// Longer than any name or address.
+const BYTES_MAX: u64 = 1024;
 
 /// Whoever gives one of them says where the member is.
 const URLS: [&str; 4] = [
@@ -51,10 +57,7 @@ pub(super) fn add(merged: &mut Merged) {
     let data_dir = data_dir.map_or(DATA_DIR_DEFAULT, |given| given.value.as_str());
     let pki = Path::new(data_dir).join(crate::pki::PKI);
     // What cannot be read is told, with what to do, when the keys of the member are opened.
-    let Ok(Some(read)) = files::read_secret(&pki, REMEMBERED) else {
-        return;
-    };
-    let Ok(text) = std::str::from_utf8(&read) else {
+    let Some(text) = read(&pki.join(REMEMBERED)) else {
         return;
     };
     let given = Given {
@@ -64,8 +67,25 @@ pub(super) fn add(merged: &mut Merged) {
     merged.insert(keys::ADVERTISE, given);
 }
 
+/// The text of the file. It is no secret, so that it may be another user's: root asks `kvorum doctor` about the member of
+/// a service.
+fn read(path: &Path) -> Option<String> {
+    // Neither a link nor a pipe must keep or lead root elsewhere.
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    let file = opened.ok()?;
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut text = String::new();
+    file.take(BYTES_MAX).read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
 #[cfg(test)]
 mod tests {
+    use kvorum_pki::files;
+
     use super::*;
     use crate::config;
 
@@ -90,6 +110,10 @@ mod tests {
             (Some(peers), Some((host.to_owned(), is_remembered)))
         };
         assert_eq!(read(&[]), at("10.9.0.3", true));
+        // Only root may give files away; it still reads them then.
+        if std::os::unix::fs::chown(pki.join(REMEMBERED), Some(65_534), None).is_ok() {
+            assert_eq!(read(&[]), at("10.9.0.3", true));
+        }
         assert_eq!(
             read(&[(keys::ADVERTISE, "10.9.0.4")]),
             at("10.9.0.4", false)

@@ -316,7 +316,7 @@ mod tests {
             ),
             (
                 vec!["http://[::1]:2380"],
-                " --listen-peer-urls http://[::1]:2380 --peer-allow-plain",
+                " --listen-peer-urls 'http://[::1]:2380' --peer-allow-plain",
             ),
             (
                 vec!["http://localhost:12380"],

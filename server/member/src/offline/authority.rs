@@ -14,11 +14,11 @@ use super::survivor::OpenFiles;
 /// its cluster hold none.
 ///
 /// # Errors
-/// The member runs, or its files are damaged.
+/// There is no member, it runs, or its files are damaged.
 pub fn has_authority(data_dir: &Path) -> Result<bool, OfflineError> {
     let files = match OpenFiles::open(data_dir) {
         Ok(files) => files,
-        Err(OfflineError::Refused(_)) => return Ok(false),
+        Err(OfflineError::NeverTookPart) => return Ok(false),
         Err(error) => return Err(error),
     };
     let mut trust = Trust::default();
@@ -36,4 +36,16 @@ fn brings_one(entry: &Entry) -> bool {
             let mut commands = batch.commands.iter();
             commands.any(|command| matches!(command.op, Some(Op::Trust(_))))
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_tells_nothing_is_not_one_without_an_authority() {
+        let dir = std::env::temp_dir().join(format!("kvorum-authority-{}", std::process::id()));
+        let told = has_authority(&dir);
+        assert!(matches!(told, Err(OfflineError::Refused(_))), "{told:?}");
+    }
 }

@@ -134,9 +134,7 @@ impl OpenFiles {
             )));
         }
         let stored = restored.meta.iter().find(|(key, _)| key == META_CONF_STATE);
-        let (_, stored) = stored.ok_or_else(|| {
-            refused("the state store does not say who votes: this member never took part in its cluster")
-        })?;
+        let (_, stored) = stored.ok_or(OfflineError::NeverTookPart)?;
         let conf_state = decode_conf_state(stored).map_err(refused)?;
         let members = |ids: &[u64]| ids.iter().map(|id| MemberId(*id)).collect();
         Ok(Self {

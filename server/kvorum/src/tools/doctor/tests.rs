@@ -282,3 +282,25 @@ fn the_report_says_first_by_which_settings_it_judges() {
     );
     assert!(super::report(&lines[..1]).ends_with("\nall 1 lines pass\n"));
 }
+
+#[test]
+fn a_member_on_all_addresses_or_with_a_name_has_the_endpoints_that_its_start_tells() {
+    let scratch = Scratch::new("endpoints");
+    fs::create_dir(scratch.0.join("data/pki")).expect("writes");
+    scratch.set("data/pki", 0o700);
+    scratch.write("data/pki/endpoints", "https://127.0.0.1:2379\n");
+    let differs = |more: &[(&'static str, &str)]| {
+        let data_dir = [("data-dir", scratch.at("data"))];
+        let failed = scratch.failures(&without(&data_dir, &[], more));
+        let mut reasons = failed.iter().map(|(_, reason)| reason);
+        reasons.any(|reason| reason.contains("give those that it runs with"))
+    };
+    assert!(!differs(&[]));
+    assert!(!differs(&[("advertise", "node1.example")]));
+    let all = [
+        ("listen-client-urls", "https://0.0.0.0:2379"),
+        ("advertise-client-urls", "https://node1.example:2379"),
+    ];
+    assert!(!differs(&all));
+    assert!(differs(&[("listen-client-urls", "https://127.0.0.1:2389")]));
+}
